@@ -1,0 +1,87 @@
+"""What travels along the edges of a pipeline: folders with a type, and the reader and writer of their rows.
+
+An artifact is a folder that a finished stage left in the store; it never changes afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROWS = "rows.parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A folder made by a stage. The subclass says what is in it."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Model(Artifact):
+    """A Hugging Face folder: config.json, model.safetensors, tokenizer files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problems(Artifact):
+    """A folder with `rows.parquet`: id, prompt, answer, family, kind, tests, system."""
+
+
+@dataclass(frozen=True, slots=True)
+class Samples(Artifact):
+    """A folder with `rows.parquet`: id, prompt, completion, family, kind, system, source and provenance columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scores(Artifact):
+    """A folder with `scores.json` and `samples.parquet`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report(Artifact):
+    """A folder with `report.html`."""
+
+
+KINDS: dict[str, type[Artifact]] = {kind.__name__: kind for kind in (Model, Problems, Samples, Scores, Report)}
+
+# One file that each type must have: catches a folder given for the wrong input before any work starts.
+MARKS: dict[type[Artifact], str] = {
+    Model: "config.json",
+    Problems: ROWS,
+    Samples: ROWS,
+    Scores: "scores.json",
+    Report: "report.html",
+}
+
+
+def read_rows(source: Artifact | Path) -> list[dict[str, Any]]:
+    """Rows of an artifact, of a folder with `rows.parquet`, or of one Parquet file, in file order."""
+    import pyarrow.parquet as pq  # type: ignore[import-untyped,unused-ignore]
+
+    rows: list[dict[str, Any]] = pq.read_table(_rows_file(source)).to_pylist()
+    return rows
+
+
+def write_rows(target: Artifact | Path, rows: Iterable[Mapping[str, Any]]) -> Path:
+    """Write rows as one Parquet file and return its path; a folder gets `rows.parquet` and is made if need be.
+
+    Columns are the union of all rows' keys in order of first appearance; a missing value is null.
+    """
+    import pyarrow as pa  # type: ignore[import-untyped,unused-ignore]
+    import pyarrow.parquet as pq  # type: ignore[import-untyped,unused-ignore]
+
+    file = _rows_file(target)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    listed = [dict(row) for row in rows]
+    columns = list(dict.fromkeys(key for row in listed for key in row))
+    table = pa.table({name: pa.array([row.get(name) for row in listed]) for name in columns})
+    pq.write_table(table, file)
+    return file
+
+
+def _rows_file(source: Artifact | Path) -> Path:
+    path = source.path if isinstance(source, Artifact) else source
+    return path if path.suffix == ".parquet" else path / ROWS
