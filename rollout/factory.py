@@ -1,0 +1,51 @@
+"""One place that knows which engines there are and which one fits the machine."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Literal
+
+from rollout.types import Engine
+
+EngineKind = Literal["auto", "vllm", "transformers"]
+
+
+def make_engine(
+    kind: EngineKind,
+    model_path: str | Path,
+    *,
+    max_model_len: int = 1024,
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto",
+    max_num_seqs: int = 256,
+    kv_cache_gib: float = 1.0,
+    gpu_memory: float = 0.4,
+    processed_logprobs: bool = False,
+    seed: int = 0,
+) -> Engine:
+    """An engine with the weights of the model folder; `auto` is vLLM where it is installed, else transformers."""
+    if resolve_kind(kind) == "transformers":
+        from rollout.hf_engine import HfEngine
+
+        return HfEngine(model_path, dtype="float32" if dtype == "auto" else dtype)
+    from rollout.vllm_engine import VllmEngine, VllmOptions
+
+    options = VllmOptions(
+        max_model_len=max_model_len,
+        dtype=dtype,
+        max_num_seqs=max_num_seqs,
+        kv_cache_gib=kv_cache_gib,
+        gpu_memory=gpu_memory,
+        processed_logprobs=processed_logprobs,
+    )
+    return VllmEngine(model_path, options, seed=seed)
+
+
+def resolve_kind(kind: EngineKind) -> Literal["vllm", "transformers"]:
+    """The engine that `kind` means on this machine; ValueError when vLLM is asked for and missing."""
+    installed = importlib.util.find_spec("vllm") is not None
+    if kind == "vllm" and not installed:
+        raise ValueError("engine: vllm is not installed here; run `make setup`, or use `engine: transformers`")
+    if kind == "auto":
+        return "vllm" if installed else "transformers"
+    return kind
