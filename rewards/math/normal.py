@@ -1,0 +1,131 @@
+r"""One spelling for what is written in many: LaTeX spacing, delimiters, look-alike Unicode, text commands, units.
+
+Nothing here decides anything: two answers with the same normal form are the same text up to typography.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+LONGEST = 4000  # characters of an answer that are looked at beyond plain string equality
+
+SYMBOLS = str.maketrans({
+    "−": "-", "–": "-", "—": "-", "﹣": "-", "－": "-", "×": "*", "·": "*", "⋅": "*", "∗": "*", "÷": "/", "∕": "/", "⁄": "/",
+    "π": r"\pi ", "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ",
+    "∅": r"\emptyset ", "√": r"\sqrt ", "°": r"^\circ ", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ",
+    "±": r"\pm ", "∓": r"\mp ", "′": "'", "，": ",", "；": ";", "：": ":", "（": "(", "）": ")", "％": "%", "＝": "=",
+    "＋": "+", "｛": "{", "｝": "}", "\u00a0": " ", "\u2009": " ", "\u202f": " ", "≈": r"\approx ",
+    "½": r"\frac{1}{2}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}",
+    "⅛": r"\frac{1}{8}", "⅕": r"\frac{1}{5}", "⅙": r"\frac{1}{6}",
+})  # fmt: skip
+SUPERSCRIPTS = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+")
+SUPERSCRIPT_DIGITS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
+SIZES = re.compile(r"\\(?:left|right|bigl|bigr|Bigl|Bigr|big|Big|bigg|Bigg|displaystyle|textstyle|limits|nolimits)(?![a-zA-Z])\.?")
+SPACES = re.compile(r"\\(?:quad|qquad|thinspace|space|hspace\{[^{}]*\}|phantom\{[^{}]*\})(?![a-zA-Z])|\\[,;:!> ]|~")
+DELIMITERS = re.compile(r"\$\$?|\\[()\[\]]")
+FRACTIONS = re.compile(r"\\[dtc]frac(?![a-zA-Z])")
+FONTS = re.compile(r"\\(?:mathrm|mathbf|mathit|mathsf|boldsymbol|operatorname\*?|bf|rm|it|mathop)(?![a-zA-Z])\s*")
+TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|textnormal|textsf|mbox|hbox|emph)\s*\{([^{}]*)\}")
+ALIASES = (
+    (re.compile(r"\\leq(?:slant)?(?![a-zA-Z])|<="), r"\\le "),
+    (re.compile(r"\\geq(?:slant)?(?![a-zA-Z])|>="), r"\\ge "),
+    (re.compile(r"\\neq(?![a-zA-Z])|!="), r"\\ne "),
+    (re.compile(r"\\lt(?![a-zA-Z])"), "<"),
+    (re.compile(r"\\gt(?![a-zA-Z])"), ">"),
+    (re.compile(r"\\(?:cdot|times|ast)(?![a-zA-Z])"), "*"),
+    (re.compile(r"\\(?:varnothing)(?![a-zA-Z])"), r"\\emptyset "),
+    (re.compile(r"\\(?:degree|degrees)(?![a-zA-Z])|\^\s*\{\s*\\circ\s*\}"), r"^\\circ "),
+    (re.compile(r"\\(?:lbrace)(?![a-zA-Z])"), r"\\{"),
+    (re.compile(r"\\(?:rbrace)(?![a-zA-Z])"), r"\\}"),
+    (re.compile(r"\\(?:lvert|rvert|mid|vert)(?![a-zA-Z])"), "|"),
+    (re.compile(r"\\(?:dots|ldots|cdots)(?![a-zA-Z])"), "..."),
+)
+GROUPED = re.compile(r"(?<![\d.,])(\d{1,3}(?:(?:,|\{,\}|\\,|\\!,|\{,\}\\!|,\\!)\d{3})+)(?![\d,])")
+
+
+def normal(answer: str) -> str:
+    r"""Typography removed: `\dfrac{1}{2}`, `$\frac{1}{2}$.` and `½` become `\frac{1}{2}`.
+
+    Text commands become plain text between `\x01` and `\x02`, so that later layers can tell words from products.
+    """
+    text = answer.strip()
+    text = text.replace(r"\\", "\\") if "\\begin" not in text and re.search(r"\\\\[a-zA-Z]", text) else text
+    if not text.isascii():
+        text = SUPERSCRIPTS.sub(lambda run: "^{" + run[0].translate(SUPERSCRIPT_DIGITS) + "}", text)
+        text = text.translate(SYMBOLS)
+        if not text.isascii():
+            text = "".join(_plain(char) for char in text)
+    text = text.strip().rstrip(".。").strip() if not text.endswith("...") else text
+    if "\\" in text or "$" in text:
+        text = _latex(text)
+    if "," in text:
+        text = ungroup(text)
+    return re.sub(r"\s+", " ", text).strip()
+
+
+def _plain(char: str) -> str:
+    """Styled letters and digits (mathematical bold, full width) as plain ones; enclosed digits stay what they are."""
+    if char.isascii() or unicodedata.decomposition(char).startswith(("<circle>", "<square>", "<super>", "<sub>")):
+        return char
+    return unicodedata.normalize("NFKC", char)
+
+
+def _latex(text: str) -> str:
+    text = text.replace(r"\$", " ").replace(r"\%", "%").replace(r"\_", "_").replace(r"\#", "#").replace(r"\&", "&")
+    if "," in text:
+        text = ungroup(text)
+    if "\\begin" in text:
+        text = text.replace("\\\\", "\x03")  # row ends, before `\\[` looks like a display
+    text = SIZES.sub(" ", DELIMITERS.sub(" ", text))
+    text = SPACES.sub(" ", text)
+    text = FRACTIONS.sub(r"\\frac", text)
+    text = TEXT.sub(lambda found: f"\x01{found[1].strip()}\x02", text)
+    text = FONTS.sub("", text)
+    for pattern, plain in ALIASES:
+        text = pattern.sub(plain, text)
+    return text
+
+
+def ungroup(text: str) -> str:
+    """`1,234` and `1{,}234` to `1234`, outside brackets only: `(1,234)` is a pair."""
+    if not GROUPED.search(text):
+        return text
+    pieces: list[str] = []
+    depth, start = 0, 0
+    for i, char in enumerate(text):
+        if char in "([" or (char == "{" and i > 0 and text[i - 1] == "\\"):
+            depth += 1
+            if depth == 1:
+                pieces.append(GROUPED.sub(_join, text[start:i]))
+                start = i
+        elif char in ")]" or (char == "}" and i > 0 and text[i - 1] == "\\"):
+            depth = max(0, depth - 1)
+            if depth == 0:
+                pieces.append(text[start:i])
+                start = i
+    tail = text[start:]
+    pieces.append(GROUPED.sub(_join, tail) if depth == 0 else tail)
+    return "".join(pieces)
+
+
+def _join(found: re.Match[str]) -> str:
+    return re.sub(r"[^\d]", "", found[1])
+
+
+def squeezed(text: str) -> str:
+    """For string equality only: no white space, no text markers, no redundant braces around one character."""
+    text = re.sub(r"\s+", "", text.replace("\x01", "").replace("\x02", ""))
+    return re.sub(r"([\^_])\{(\w)\}", r"\1\2", text)
+
+
+def words(text: str) -> str:
+    """For text answers: lower case, single spaces, no punctuation around."""
+    text = text.replace("\x01", " ").replace("\x02", " ").replace("\\", " ")
+    text = re.sub(r"[{}$*]", " ", text)
+    return re.sub(r"\s+", " ", text).strip(" .,;:!?\"'").lower()
+
+
+def has_hidden_characters(text: str) -> bool:
+    """Combining marks, controls or format characters: text that does not look like what it says."""
+    return any(unicodedata.category(char) in ("Mn", "Me", "Cf", "Cc") and char not in "\n\t\r" for char in text)
