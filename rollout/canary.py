@@ -15,7 +15,7 @@ from rollout.types import Engine
 Probes = Sequence[Sequence[int]]
 
 
-class CanaryFailure(RuntimeError):  # noqa: N818 - "the canary failed" is what happened
+class CanaryFailure(RuntimeError):
     """Trainer and engine disagree; the message has the numbers and what to do. `gap` holds the measurement."""
 
     def __init__(self, message: str, gap: Gap) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from rollout.forward import model_logprobs
+from rollout.requests import request_seed, stop_token_ids
 from rollout.types import Rollout, SamplingParams
-from rollout.vllm_engine import request_seed, stop_token_ids
 
 
 class HfEngine:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+from rollout.requests import request_seed
 from rollout.types import Engine, Rollout, SamplingParams
-from rollout.vllm_engine import request_seed
 
 Progress = Callable[[int, int], None]
 """Called after each chunk with (prompts in the chunk, completion tokens in the chunk)."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rollout.process import process_state_kept, quiet_stderr, set_vllm_environment
+from rollout.requests import request_seed, stop_token_ids
 from rollout.types import Finish, Rollout, SamplingParams
 from rollout.weights import EXTENSION, checkpoint_state
 
@@ -84,7 +85,7 @@ class VllmEngine:
         params = vllm.SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=0, detokenize=False)
         outputs = self._llm.generate(prompts, params, use_tqdm=False)
         return [
-            [position[token].logprob for token, position in zip(out.prompt_token_ids[1:], out.prompt_logprobs[1:])]
+            [out.prompt_logprobs[i][token].logprob for i, token in enumerate(out.prompt_token_ids) if i]
             for out in outputs
         ]
 
@@ -97,25 +98,6 @@ class VllmEngine:
         self._llm.llm_engine.engine_core.shutdown()
         self._llm = None
         gc.collect()
-
-
-def request_seed(seed: int, index: int) -> int:
-    """The seed of request `index` of one `generate` call: well spread, the same on every machine."""
-    import hashlib
-
-    return int.from_bytes(hashlib.blake2b(f"{seed}/{index}".encode(), digest_size=6).digest(), "big")
-
-
-def stop_token_ids(model_path: str | Path) -> tuple[int, ...]:
-    """End-of-sequence ids of a model folder: generation_config.json if it names any, else config.json."""
-    import json
-
-    for name in ("generation_config.json", "config.json"):
-        file = Path(model_path) / name
-        eos = json.loads(file.read_text()).get("eos_token_id") if file.exists() else None
-        if eos is not None:
-            return tuple(eos) if isinstance(eos, list) else (int(eos),)
-    return ()
 
 
 def _rollout(output: Any) -> Rollout:
