@@ -1,0 +1,258 @@
+"""What the page shows, made ready for the template: plain values and finished drawings, no logic left to Jinja."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from pipelines.report_curves import charts
+from pipelines.report_data import Json, Run, ScoreSet, StageRecord, first, mapping, number
+from pipelines.report_graph import Node, draw
+from pipelines.report_samples import Transcript, transcripts
+from pipelines.report_svg import Chart, pretty
+
+DASH = "–"  # noqa: RUF001
+MAX_BYTES = 2_000_000
+DETAIL = ((200, 4000, 4), (100, 1500, 3), (40, 500, 2))
+"""(points per series, characters per completion, problems per family): the first that keeps the page small wins."""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One accuracy with its interval, in percent of the axis; None where it was not measured."""
+
+    model: str
+    value: float | None
+    low: float | None
+    high: float | None
+    text: str
+    error: str
+
+
+@dataclass(frozen=True)
+class ScoreBlock:
+    """One eval stage: bars per family, and the whole table as text."""
+
+    stage: str
+    protocol: str
+    slices: list[tuple[str, list[Bar]]]
+    columns: list[str]
+    rows: list[tuple[str, list[str]]]
+    transcripts: list[Transcript]
+
+
+@dataclass(frozen=True)
+class FunnelBlock:
+    """One sample stage: steps are (name, left after it, share of the input in percent, dropped, examples)."""
+
+    stage: str
+    steps: list[tuple[str, int, float, int, list[str]]]
+
+
+@dataclass(frozen=True)
+class StageBlock:
+    """One row of the stage table."""
+
+    name: str
+    kind: str
+    status: str
+    failed: bool
+    wall: str
+    key: str
+    seed: str
+    inputs: str
+    config: list[tuple[str, str]]
+    metrics: list[tuple[str, str]]
+
+
+def html(run: Run) -> str:
+    """The page of a run, under 2 MB: a big run loses points of curves and ends of transcripts, and says so."""
+    from jinja2 import Environment, FileSystemLoader
+
+    loader = FileSystemLoader(Path(__file__).parent / "templates")
+    template = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True).get_template(
+        "report.html.j2"
+    )
+    page = ""
+    for points, chars, per_family in DETAIL:
+        page = template.render(view(run, points, chars, per_family))
+        if len(page.encode()) < MAX_BYTES:
+            break
+    return page
+
+
+def view(run: Run, points: int, chars: int, per_family: int) -> dict[str, Any]:
+    """All that the template may use."""
+    nodes = [Node(s.name, s.kind, s.produces, "failed" if _failed(s) else "") for s in run.stages]
+    edges = list(dict.fromkeys((source, s.name) for s in run.stages for _, source in s.inputs))
+    curves: list[tuple[str, str, list[Chart]]] = [(s.name, s.kind, charts(s, points)) for s in run.stages if s.rows]
+    order = {"grpo": 0, "sft": 1}
+    graphs: list[Markup] = [draw(nodes, edges), draw(nodes, edges, vertical=True)] if len(nodes) > 1 else []
+    return {
+        "name": run.name,
+        "headline": headline(run),
+        "facts": facts(run),
+        "graphs": graphs,
+        "kinds": list(dict.fromkeys(node.css for node in nodes)),
+        "scores": [score_block(s, chars, per_family) for s in run.scores],
+        "curves": sorted((c for c in curves if c[2]), key=lambda c: order.get(c[1], 2)),
+        "funnels": [block for s in run.stages if (block := funnel_block(s))],
+        "stages": [stage_block(s) for s in run.stages],
+    }
+
+
+def headline(run: Run) -> list[tuple[str, str]]:
+    """(model, pass@1) of the first and the last model of the last eval stage, or nothing."""
+    if not run.scores:
+        return []
+    models = run.scores[-1].models
+    known = [(name, value) for name, m in models.items() if (value := number(m.get("pass@1"))) is not None]
+    ends = known[:1] + known[-1:] if len(known) > 1 else known
+    return [(name, f"{100 * value:.1f}%") for name, value in ends]
+
+
+def facts(run: Run) -> list[tuple[str, str]]:
+    """What a reader needs to trust the numbers: seed, commit, device, time, versions."""
+    merged: Json = {}
+    for stage in run.stages:
+        merged.update({k: v for k, v in stage.manifest.items() if v not in (None, "", {}, [])})
+    versions = mapping(merged.get("versions"))
+    total = sum(s.wall_s or 0.0 for s in run.stages)
+    rows = [
+        ("seed", _text(first(merged, "pipeline_seed", "seed"))),
+        ("stages", str(len(run.stages)) if run.stages else ""),
+        ("compute", duration(total) if total else ""),
+        ("device", _text(merged.get("device"))),
+        ("commit", _text(first(merged, "git_commit", "commit", "git"))[:24]),
+        ("versions", " · ".join(f"{name} {version}" for name, version in versions.items())),
+    ]
+    return [(name, value) for name, value in rows if value]
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict):
+        return " · ".join(f"{k} {_text(v)}" if not isinstance(v, bool) else f"{k}: {v}" for k, v in value.items())
+    return "" if value is None else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as a person says them: 0.4 s, 12 s, 3 min 20 s, 2 h 05 min."""
+    if seconds is None:
+        return DASH
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def percent(value: object) -> str:
+    """A share 0..1 in percent with one decimal."""
+    known = number(value)
+    return DASH if known is None else f"{100 * known:.1f}"
+
+
+def interval(numbers: Json) -> tuple[float, float] | None:
+    """The 95% interval, if it is there and finite."""
+    pair = numbers.get("ci95")
+    if not isinstance(pair, list | tuple) or len(pair) != 2:
+        return None
+    low, high = number(pair[0]), number(pair[1])
+    return None if low is None or high is None else (low, high)
+
+
+def margin(numbers: Json) -> str:
+    """Half the 95% interval in percentage points, or nothing."""
+    pair = interval(numbers)
+    return "" if pair is None else f"±{50 * (pair[1] - pair[0]):.1f}"
+
+
+def best_at_k(numbers: Json) -> tuple[str, str]:
+    """(k, pass@k in percent) for the largest k."""
+    at = {int(k): v for k, v in mapping(numbers.get("pass@k")).items() if str(k).isdigit()}
+    return (str(max(at)), percent(at[max(at)])) if at else ("k", DASH)
+
+
+def finished(numbers: Json) -> str:
+    """Share of completions that ended by themselves, in percent."""
+    return percent(numbers.get("finished"))
+
+
+def score_block(scores: ScoreSet, chars: int, per_family: int) -> ScoreBlock:
+    """Bars and table of one eval stage."""
+    families = scores.families()
+    slices = [("all problems", [_bar(name, m) for name, m in scores.models.items()])]
+    if len(families) > 1:
+        for family in families:
+            by_model = {name: mapping(mapping(m.get("families")).get(family)) for name, m in scores.models.items()}
+            slices.append((family, [_bar(name, m) for name, m in by_model.items()]))
+    k = next((best_at_k(m)[0] for m in scores.models.values()), "k")
+    columns = ["pass@1", *families, f"pass@{k}", f"cons@{k}", "tokens", "finished", "problems"]
+    rows = []
+    for name, m in scores.models.items():
+        parts = [mapping(mapping(m.get("families")).get(family)) for family in families]
+        cells = [f"{percent(p.get('pass@1'))} {margin(p)}".strip() for p in [m, *parts]]
+        cells += [best_at_k(m)[1], percent(m.get("cons@k")), pretty(number(m.get("mean_tokens")))]
+        rows.append((name, [*cells, finished(m), pretty(number(m.get("n_problems")))]))
+    protocol = ", ".join(f"{key} {_text(value)}" for key, value in scores.protocol.items())
+    shown = transcripts(scores, per_family=per_family, chars=chars)
+    return ScoreBlock(scores.stage, protocol, slices, columns, rows, shown)
+
+
+def _bar(model: str, numbers: Json) -> Bar:
+    value, pair = number(numbers.get("pass@1")), interval(numbers)
+    low, high = (round(100 * min(max(v, 0.0), 1.0), 2) for v in pair) if pair else (None, None)
+    scaled = None if value is None else round(100 * min(max(value, 0.0), 1.0), 2)
+    return Bar(model, scaled, low, high, percent(value), margin(numbers))
+
+
+def funnel_block(stage: StageRecord) -> FunnelBlock | None:
+    """The filters of a rejection-sampling stage as a funnel, or None when the stage has none."""
+    if not stage.funnel:
+        return None
+    left = number(stage.funnel.get("input"))
+    if not left:
+        return None
+    total = left
+    steps: list[tuple[str, int, float, int, list[str]]] = [("drawn", int(total), 100.0, 0, [])]
+    filters = stage.funnel.get("filters")
+    for item in filters if isinstance(filters, list) else []:
+        dropped = number(mapping(item).get("dropped")) or 0.0
+        left = max(left - dropped, 0.0)
+        examples = mapping(item).get("examples")
+        texts = [_text(e)[:600] for e in examples[:4]] if isinstance(examples, list) else []
+        steps.append((str(mapping(item).get("name")), int(left), 100 * left / total, int(dropped), texts))
+    kept = number(stage.funnel.get("kept"))
+    if kept is not None:
+        steps.append(("kept", int(kept), 100 * kept / total, 0, []))
+    return FunnelBlock(stage.name, steps)
+
+
+def _failed(stage: StageRecord) -> bool:
+    return any(word in stage.status for word in ("fail", "error", "missing", "interrupt"))
+
+
+def stage_block(stage: StageRecord) -> StageBlock:
+    """The stage's row: what it took, what it cost, what it said about itself."""
+    numbers = mapping(first(stage.manifest, "metrics", "summary", "numbers"))
+    return StageBlock(
+        name=stage.name,
+        kind=stage.kind,
+        status=stage.status,
+        failed=_failed(stage),
+        wall=duration(stage.wall_s),
+        key=stage.key[:12],
+        seed=_text(stage.manifest.get("seed")),
+        inputs=", ".join(f"{slot}: {source}" for slot, source in stage.inputs),
+        config=[(key, _text(value)[:400]) for key, value in mapping(stage.manifest.get("config")).items()],
+        metrics=[(k, pretty(v) if (v := number(x)) is not None else _text(x)[:400]) for k, x in numbers.items()],
+    )
