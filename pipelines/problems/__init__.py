@@ -1,0 +1,1 @@
+"""Where problems come from: two generated families (math, code), general chat, and files; no torch here."""
