@@ -13,7 +13,7 @@ from models.tiny import ROUTER_FIELDS
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No progress bars of transformers inside: a stage has its own."""
     from transformers.utils import logging as hf_logging
 
@@ -39,7 +39,7 @@ def load_model(path: str | Path, dtype: str = "float32", *, device: str | None =
         raise ValueError(f"model: {path} holds no config.json: give a Hugging Face model folder or Hub id")
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     experts = "grouped_mm" if device == "cpu" and dtype == "float32" else None
-    with _quiet():
+    with quiet():
         model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype), experts_implementation=experts)
     return model.to(device)
 
@@ -67,7 +67,7 @@ def save_model(model: Any, tokenizer: Any | None, out: str | Path, *, dtype: str
     if dtype is not None:
         target = getattr(torch, dtype)
         state = {k: v if k.endswith(BIAS) or not v.is_floating_point() else v.to(target) for k, v in state.items()}
-    with _quiet():
+    with quiet():
         model.save_pretrained(out, state_dict=state)
     complete_config(out, **({"dtype": dtype} if dtype else {}))
     if tokenizer is not None:

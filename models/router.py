@@ -110,7 +110,9 @@ def check_policy(policy: RouterPolicy, model: Any) -> list[MoELayer]:
     if policy.kind == "bias_update" and any(layer.bias is None for layer in layers):
         raise ValueError(f"router: {policy} needs a selection bias ({BIAS}), {name} has none: use aux(coef) or frozen")
     config = model.config.get_text_config()
-    if policy.kind == "aux" and not (hasattr(config, "output_router_logits") and hasattr(config, "router_aux_loss_coef")):
+    if policy.kind == "aux" and not (
+        hasattr(config, "output_router_logits") and hasattr(config, "router_aux_loss_coef")
+    ):
         raise ValueError(f"router: {policy}: {name} computes no auxiliary loss: use bias_update(rate) or frozen")
     return layers
 
@@ -131,7 +133,9 @@ class RouterWatch:
         self.steps = 0
         self._mask: torch.Tensor | None = None
         self._prepare(model)
-        self._counts = [torch.zeros(x.n_experts, dtype=torch.float64, device=x.router.weight.device) for x in self.layers]
+        self._counts = [
+            torch.zeros(x.n_experts, dtype=torch.float64, device=x.router.weight.device) for x in self.layers
+        ]
         self._last = [count.clone() for count in self._counts]
         self._handles = [model.register_forward_pre_hook(self._see_mask, with_kwargs=True)] if self.layers else []
         for i, layer in enumerate(self.layers):
@@ -161,7 +165,9 @@ class RouterWatch:
                 return
             chosen = [x for x in (*args, *kwargs.values()) if isinstance(x, torch.Tensor) and x.dtype == torch.int64]
             if not chosen:
-                raise ValueError(f"router: {type(module).__name__} is not told its experts' indices: cannot count its load")
+                raise ValueError(
+                    f"router: {type(module).__name__} is not told its experts' indices: cannot count its load"
+                )
             ids = chosen[0].detach()
             if self._mask is not None and self._mask.numel() == ids.shape[0]:
                 ids = ids[self._mask]

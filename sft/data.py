@@ -1,0 +1,74 @@
+"""Chat samples as token rows: prompt masked, completion and eos learnt, batches of similar length."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+IGNORE = -100  # label that the loss leaves out
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Token rows ready to train on. `input_ids[i]` and `labels[i]` have the same length; prompt labels are -100."""
+
+    input_ids: list[list[int]]
+    labels: list[list[int]]
+    too_long: int
+    n_completion_tokens: int
+
+
+def encode(tokenizer: Any, rows: Sequence[Mapping[str, Any]], *, max_length: int, template: str = "chat") -> Encoded:
+    """Render rows {prompt, completion, system} with `models.chat` and mask everything before the completion.
+
+    A sample of more than `max_length` tokens is left out and counted: cut off, it would teach never to stop.
+    ValueError when no sample is left.
+    """
+    from models.chat import render_sample
+
+    pairs = [render_sample(tokenizer, row, template) for row in rows]
+    kept = [(prompt, completion) for prompt, completion in pairs if len(prompt) + len(completion) <= max_length]
+    if not kept:
+        shortest = min((len(p) + len(c) for p, c in pairs), default=0)
+        raise ValueError(
+            f"sft: none of the {len(rows)} samples is at most {max_length} tokens long (the shortest has {shortest}): "
+            "raise max_length, within what the model can hold, or give other samples"
+        )
+    return Encoded(
+        input_ids=[prompt + completion for prompt, completion in kept],
+        labels=[[IGNORE] * len(prompt) + completion for prompt, completion in kept],
+        too_long=len(pairs) - len(kept),
+        n_completion_tokens=sum(len(completion) for _, completion in kept),
+    )
+
+
+class LengthBatches:
+    """A sampler of row indices: batches of similar length (little padding) in an order that depends on seed and epoch
+    alone, so that a resumed run sees the same batches. Any iterable of ints with a length will do for a DataLoader.
+
+    Rows are shuffled, sorted by length within pools of 32 batches, cut into batches, and the batches are shuffled. The
+    incomplete batch comes last.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch: int, seed: int) -> None:
+        self._lengths, self._batch, self._seed, self._epoch = lengths, batch, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        rng = random.Random(f"{self._seed}/{self._epoch}")
+        order = rng.sample(range(len(self)), len(self))
+        pool = 32 * self._batch
+        for start in range(0, len(order), pool):
+            order[start : start + pool] = sorted(order[start : start + pool], key=lambda i: self._lengths[i])
+        full = len(order) - len(order) % self._batch
+        batches = [order[start : start + self._batch] for start in range(0, full, self._batch)]
+        rng.shuffle(batches)
+        for batch in (*batches, order[full:]):
+            yield from batch

@@ -1,0 +1,164 @@
+"""Supervised fine-tuning on chat samples with TRL's `SFTTrainer`: the loss sees completions only."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from datasets import Dataset
+from transformers import TrainerCallback
+from trl import SFTConfig, SFTTrainer
+
+from models.checkpoint import WholeCheckpoints, last_checkpoint, load_model, load_tokenizer, quiet, save_model
+from models.router_callback import RouterCallback
+from sft.config import SftSettings
+from sft.data import Encoded, LengthBatches, encode
+
+
+class Log(Protocol):
+    def __call__(self, step: int, **numbers: Any) -> None: ...
+
+
+class Bar(Protocol):
+    def advance(self, n: int = 1, **fields: Any) -> None: ...
+
+
+class Trainer(WholeCheckpoints, SFTTrainer):
+    """`SFTTrainer` that resumes a Mixture-of-Experts whole and draws batches of similar length."""
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        rows = self.train_dataset if train_dataset is None else train_dataset
+        lengths = [len(ids) for ids in rows["input_ids"]]
+        return LengthBatches(
+            lengths, self.args.train_batch_size * self.args.gradient_accumulation_steps, self.args.seed
+        )
+
+
+class Reporter(TrainerCallback):
+    """Hands the trainer's numbers to the stage's log and progress bar."""
+
+    def __init__(self, log: Log, progress: Callable[[str, int | None], Bar]) -> None:
+        self._log, self._progress = log, progress
+        self.lines: list[dict[str, float]] = []
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._bar = self._progress("sft", state.max_steps)
+        if state.global_step:
+            self._bar.advance(state.global_step)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        last = self.lines[-1] if self.lines else {}
+        self._bar.advance(1, **{key: last[key] for key in ("loss", "router/max_vio") if key in last})
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        if not logs or "loss" not in logs:
+            return
+        names = {"learning_rate": "lr", "mean_token_accuracy": "accuracy"}
+        line = {names.get(key, key): value for key, value in logs.items()}
+        self.lines.append(line)
+        self._log(state.global_step, **line)
+
+
+def train_sft(
+    model_path: str | Path,
+    rows: Sequence[Mapping[str, Any]],
+    config: SftSettings,
+    out_dir: str | Path,
+    *,
+    seed: int,
+    log: Log,
+    progress: Callable[[str, int | None], Bar],
+    scratch: str | Path,
+    resumed: Callable[[int], None] = lambda step: None,
+) -> dict[str, Any]:
+    """Train the model of `model_path` on sample rows {prompt, completion, system} and save it to `out_dir`.
+
+    Checkpoints go to `scratch`; a call that finds one there goes on from it (after `resumed(step)`) and ends with the
+    same weights as an uninterrupted run. Returns steps, rows, too_long, tokens (completion tokens in one epoch), loss
+    and accuracy (last logged), max_vio (of a MoE), seconds. ValueError with one line where data or policy do not fit.
+    """
+    start, began = last_checkpoint(scratch), time.monotonic()
+    tokenizer = load_tokenizer(model_path)
+    model = load_model(model_path)
+    limit = min(
+        config.max_length, getattr(model.config.get_text_config(), "max_position_embeddings", config.max_length)
+    )
+    data = encode(tokenizer, rows, max_length=limit, template=config.template)
+    router = RouterCallback(config.policy, model)
+    reporter = Reporter(log, progress)
+    trainer = build_trainer(model, tokenizer, data, config, scratch, seed, limit, [router, reporter])
+    if start is not None:
+        resumed(int(start.name.rsplit("-", 1)[1]))
+    with quiet():
+        trainer.train(resume_from_checkpoint=str(start) if start else None)
+    save_model(model, tokenizer, out_dir, dtype=config.save_dtype)
+    last = reporter.lines[-1] if reporter.lines else {}
+    return {
+        "steps": trainer.state.global_step,
+        "rows": len(data.input_ids),
+        "too_long": data.too_long,
+        "tokens": data.n_completion_tokens,
+        **{key: last[key] for key in ("loss", "accuracy") if key in last},
+        **({"max_vio": last["router/max_vio"]} if "router/max_vio" in last else {}),
+        "seconds": round(time.monotonic() - began, 1),
+    }
+
+
+def build_trainer(
+    model: Any,
+    tokenizer: Any,
+    data: Encoded,
+    config: SftSettings,
+    scratch: str | Path,
+    seed: int,
+    max_length: int,
+    callbacks: list[TrainerCallback],
+) -> Trainer:
+    """The trainer over ready token rows: TRL neither renders nor masks anything."""
+    packing = config.packing == "bfd"
+    micro = config.micro_batch or config.batch
+    cuda = torch.cuda.is_available()
+    args = SFTConfig(
+        output_dir=str(scratch),
+        num_train_epochs=config.epochs,
+        learning_rate=config.lr,
+        lr_scheduler_type="cosine_with_min_lr",
+        lr_scheduler_kwargs={"min_lr_rate": config.min_lr_ratio},
+        warmup_steps=config.warmup,
+        per_device_train_batch_size=micro,
+        gradient_accumulation_steps=config.batch // micro,
+        optim="adamw_torch_fused",
+        weight_decay=config.weight_decay,
+        adam_beta2=config.beta2,
+        max_grad_norm=config.max_grad_norm,
+        bf16=config.precision == "bf16" or (config.precision == "auto" and cuda),
+        gradient_checkpointing=config.gradient_checkpointing,
+        router_aux_loss_coef=config.policy.aux_coef,
+        packing=packing,
+        max_length=max_length,
+        dataset_kwargs=None if packing else {"skip_prepare_dataset": True},
+        save_strategy="steps" if config.save_every else "no",
+        save_steps=config.save_every or 1,
+        save_total_limit=1,
+        logging_steps=config.log_every,
+        seed=seed,
+        data_seed=seed,
+        dataloader_num_workers=0,
+        dataloader_pin_memory=cuda,
+        report_to="none",
+        disable_tqdm=True,
+    )
+    trainer = Trainer(
+        model=model,
+        args=args,
+        train_dataset=Dataset.from_dict({"input_ids": data.input_ids, "labels": data.labels}),
+        processing_class=tokenizer,
+        callbacks=callbacks,
+    )
+    from transformers.trainer_callback import PrinterCallback
+
+    trainer.remove_callback(PrinterCallback)
+    return trainer
