@@ -29,6 +29,7 @@ class Context:
     rewards: reward plugin files, as written in the pipeline file -> absolute path. Empty unless the stage's config has
         a field `rewards`.
     base: folder of the pipeline file; relative paths in a config start there, see `resolve`.
+    run: folder of the run (run.json, a link for each stage made so far); only a report has reason to look.
     """
 
     out: Path
@@ -36,6 +37,7 @@ class Context:
     scratch: Path
     rewards: Mapping[str, Path] = field(default_factory=dict)
     base: Path = field(default_factory=Path)
+    run: Path | None = None
     console: Console | None = None
     numbers: dict[str, Any] = field(default_factory=dict)
     _bars: Bars | None = None

@@ -1,0 +1,154 @@
+"""Checks of what a pipeline file names: the `from:` edges of each stage and the rewards of its config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from pipelines import source
+from pipelines.artifacts import MARKS, Artifact
+from pipelines.graph import Ref, outputs_of
+from pipelines.source import Mistakes, did_you_mean
+from pipelines.stage import Input, Stage
+
+PATH_STARTS = ("./", "../", "/", "~")
+Named = Mapping[str, tuple[Node, Node]]
+Kinds = Mapping[str, Stage | None]  # None: the stage exists, its `use:` is wrong
+
+
+def connect(named: Named, kinds: Kinds, base: Path, mistakes: Mistakes) -> dict[str, dict[str, list[Ref]]]:
+    """The checked edges of every stage: {stage: {input: refs}}."""
+    found: dict[str, dict[str, list[Ref]]] = {}
+    for name, (key, node) in named.items():
+        found[name] = {}
+        stage = kinds[name]
+        if stage is None:
+            continue
+        path = f"stages.{name}.from"
+        block_key, block = source.entries(node).get("from", (key, None))
+        if block is not None and not source.is_null(block) and not isinstance(block, MappingNode):
+            mistakes.add(block, path, f"must be a mapping, not {source.describe(block)}", _example(stage))
+            continue
+        given = source.entries(block)
+        for word, (word_node, _) in given.items():
+            if word not in stage.inputs:
+                hint = did_you_mean(word, stage.inputs) or f"`use: {stage.name}` takes no inputs"
+                mistakes.add(word_node, f"{path}.{word}", "unknown input", hint)
+        for slot in stage.inputs.values():
+            if slot.name in given:
+                found[name][slot.name] = _refs(slot, given[slot.name][1], f"{path}.{slot.name}", kinds, base, mistakes)
+            elif not slot.optional:
+                hint = _candidates(slot.type, kinds, name) or _example(stage)
+                mistakes.add(block_key, path, f"missing input `{slot.name}` ({_wanted(slot)})", hint)
+    return found
+
+
+def _refs(slot: Input, node: Node, path: str, kinds: Kinds, base: Path, mistakes: Mistakes) -> list[Ref]:
+    if isinstance(node, ScalarNode) and not source.is_null(node):
+        pairs: list[tuple[str | None, Node]] = [(None, node)]
+    elif isinstance(node, SequenceNode) and slot.shape != "one":
+        pairs = [(None, item) for item in node.value]
+    elif isinstance(node, MappingNode) and slot.shape == "dict":
+        pairs = [(label, item) for label, (_, item) in source.entries(node).items()]
+    else:
+        mistakes.add(node, path, f"takes {_wanted(slot)}, not {source.describe(node)}", "name a stage")
+        return []
+    if not pairs:
+        mistakes.add(node, path, f"is empty; it takes {_wanted(slot)}")
+    refs = [_ref(slot, label, item, path, kinds, base, mistakes) for label, item in pairs]
+    good = [ref for ref in refs if ref is not None]
+    labels = [ref.label for ref in good]
+    for i, (ref, (_, item)) in enumerate(zip(refs, pairs, strict=True)):
+        if slot.shape == "dict" and ref is not None and ref.label in labels[:i]:
+            mistakes.add(item, path, f"two inputs are called {ref.label}", "give names: {first: ..., second: ...}")
+    return good
+
+
+def _ref(
+    slot: Input, label: str | None, node: Node, path: str, kinds: Kinds, base: Path, mistakes: Mistakes
+) -> Ref | None:
+    if not isinstance(node, ScalarNode):
+        mistakes.add(node, path, f"must name a stage, not {source.describe(node)}")
+        return None
+    text = str(node.value)
+    if text.startswith(PATH_STARTS):
+        start = Path.cwd() if node.start_mark.name.startswith("--") else base
+        folder = (start / Path(text).expanduser()).resolve()
+        if not (folder / MARKS[slot.type]).is_file():
+            wanted = f"a folder with {MARKS[slot.type]}"
+            mistakes.add(node, path, f"{text} is no {slot.type.__name__}", f"{wanted} is needed")
+            return None
+        return Ref(label or folder.name, path=folder)
+    name, _, output = text.partition(".")
+    others = {n: s for n, s in kinds.items() if s is not None}
+    if name not in kinds:
+        fitting = [t for t, kind in outputs_of(others).items() if kind is slot.type]
+        mistakes.add(node, path, f"unknown stage `{text}`", did_you_mean(text, fitting or outputs_of(others)))
+        return None
+    stage = kinds[name]
+    if stage is None:  # its own mistake is reported already
+        return None
+    outputs = outputs_of({name: stage})
+    if text not in outputs:
+        what = f"`{name}` has several outputs" if text == name else f"`{name}` has no output `{output}`"
+        mistakes.add(node, path, what, did_you_mean(text, outputs))
+        return None
+    if outputs[text] is not slot.type:
+        what = f"takes {_wanted(slot)}, but `{text}` is a {outputs[text].__name__}"
+        mistakes.add(node, path, what, _candidates(slot.type, kinds, ""))
+        return None
+    return Ref(label or text, stage=name, output=output)
+
+
+def _wanted(slot: Input) -> str:
+    name = slot.type.__name__
+    return {"one": f"one {name}", "list": f"one or more {name}", "dict": f"one or more {name}"}[slot.shape]
+
+
+def _candidates(kind: type[Artifact], kinds: Kinds, skip: str) -> str:
+    others = {n: s for n, s in kinds.items() if s is not None and n != skip}
+    fitting = [text for text, made in outputs_of(others).items() if made is kind]
+    return f"in this file: {', '.join(fitting)}" if fitting else ""
+
+
+def _example(stage: Stage) -> str:
+    inner = ", ".join(f"{slot.name}: ..." for slot in stage.inputs.values())
+    return f"for example from: {{{inner}}}" if inner else f"`use: {stage.name}` takes no inputs"
+
+
+def load_rewards(plugins: Mapping[str, Path], nodes: Sequence[Node], mistakes: Mistakes) -> bool:
+    """Import the plugin files, `nodes` being where each is named. False, and mistakes, when one does not load."""
+    if not plugins:
+        return True
+    from rewards.registry import RewardError, load_plugins
+
+    before = len(mistakes)
+    for i, (node, path) in enumerate(zip(nodes, plugins.values(), strict=True)):
+        try:
+            load_plugins([path])
+        except RewardError as error:
+            mistakes.add(node, f"rewards.{i}", str(error).replace("\n", " "))
+    return len(mistakes) == before
+
+
+def check_rewards(path: str, block: Node | None, mistakes: Mistakes) -> None:
+    """Check the names and settings under a stage's `rewards:` against the built-in rewards and the plugins."""
+    from rewards.registry import RewardError, get, parse_weights
+
+    node = source.entries(block).get("rewards", (None, None))[1]
+    if node is None:
+        return
+    for name, (key, item) in source.entries(node).items():
+        settings = source.value(item, f"{path}.{name}", mistakes)
+        try:
+            parse_weights({name: settings})
+        except RewardError as error:
+            mistakes.add(key, f"{path}.{name}", str(error))
+    for i, item in enumerate(source.items(node)):
+        if isinstance(item, ScalarNode):
+            try:
+                get(item.value)
+            except RewardError as error:
+                mistakes.add(item, f"{path}.{i}", str(error))

@@ -1,0 +1,100 @@
+"""Identity of a stage's result: what its key is made of, and digests of files and folders.
+
+No modification times and no source code go into a key; a stage that changes its meaning raises its version.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.graph import Node
+
+MANIFEST = "manifest.json"
+VOLATILE = (MANIFEST, "metrics.jsonl")  # times and machine facts: no part of what an artifact is
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Everything that decides a stage's result. Two equal identities share one artifact.
+
+    inputs: {input: [[label, digest], ...]}; the label counts only where the stage sees it (`dict[str, X]`).
+    """
+
+    kind: str
+    version: int
+    config: Mapping[str, Any]
+    seed: int
+    inputs: Mapping[str, Sequence[Sequence[str]]]
+    plugins: Mapping[str, str]
+    files: Mapping[str, str]
+
+    def as_json(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    @property
+    def key(self) -> str:
+        """sha256 of the canonical JSON form, 64 hexadecimal digits."""
+        return hashlib.sha256(json.dumps(self.as_json(), sort_keys=True).encode()).hexdigest()
+
+
+def stage_seed(seed: int, name: str) -> int:
+    """A seed of its own for each stage of a pipeline, 0 <= seed < 2**31; stages of one kind do not share draws."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:4], "big") >> 1
+
+
+def identify(
+    node: Node, seed: int, inputs: Mapping[str, Sequence[Sequence[str]]], rewards: Mapping[str, Path], base: Path
+) -> Identity:
+    """The identity of one stage. `seed` is the pipeline's, `inputs` as in `Identity`, `rewards` the plugin files."""
+    stage = node.stage
+    plugins = {Path(name).name: file_digest(path) for name, path in rewards.items()} if stage.uses_rewards else {}
+    named = stage.files(node.config) if stage.files else ()
+    files = {str(name): path_digest(base / Path(name).expanduser()) for name in named}
+    config = node.config.model_dump(mode="json")
+    return Identity(stage.name, stage.version, config, stage_seed(seed, node.name), inputs, plugins, files)
+
+
+def file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def files_of(folder: Path) -> list[str]:
+    """Relative names (with '/') of all files below a folder, sorted; links are followed."""
+    found = []
+    for place, _, names in os.walk(folder, followlinks=True):
+        found += [(Path(place) / name).relative_to(folder).as_posix() for name in names]
+    return sorted(found)
+
+
+def tree_digest(digests: Mapping[str, str]) -> str:
+    """Digest of a folder from its files' relative names and digests, without the volatile ones."""
+    lines = [f"{name}\0{digest}\n" for name, digest in sorted(digests.items()) if name not in VOLATILE]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def path_digest(path: Path) -> str:
+    """Digest of a file or folder that the user named; an artifact's own digest where the folder is one.
+
+    An absent path has the digest 'absent', so that a plan can still be made.
+    """
+    path = path.resolve()
+    if path.is_file():
+        return file_digest(path)
+    if not path.is_dir():
+        return "absent"
+    for root in (path, path.parent):
+        try:
+            outputs = json.loads((root / MANIFEST).read_text())["outputs"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        for output in outputs.values():
+            if (root / output["path"]).resolve() == path:
+                return str(output["digest"])
+    return tree_digest({name: file_digest(path / name) for name in files_of(path) if name not in VOLATILE})

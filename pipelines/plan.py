@@ -1,0 +1,131 @@
+"""`r1 plan`: which stages would run, why, and what that is likely to cost. Reads only, starts nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pipelines.graph import Node, Pipeline
+from pipelines.keys import Identity
+from pipelines.resolve import Resolver
+from pipelines.run_folder import RunFolder
+from pipelines.store import Made, Store, damage, read_made
+
+Status = Literal["cached", "stale", "new"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One stage of a plan. `cost_s`: seconds that the last stage of this kind took; None when none has run."""
+
+    name: str
+    kind: str
+    status: Status
+    reason: str
+    cost_s: float | None
+
+
+def rows(pipeline: Pipeline, folder: RunFolder, store: Store) -> list[Row]:
+    """The plan, in running order."""
+    resolver = Resolver(pipeline, store)
+    costs = store.latest()
+    found = []
+    for node in pipeline.nodes:
+        last = folder.last(node.name)
+        missing = resolver.missing(node)
+        if missing:
+            made, reason = None, f"depends on {', '.join(missing)}"
+            if last is not None:
+                reason = "; ".join([*_config_changes(last.manifest, node), reason])
+        else:
+            identity = resolver.identity(node)
+            made = resolver.find(node, identity)
+            reason = _cached(made) if made else _reason(node, identity, last, folder, store, pipeline.seed)
+        known = last.manifest if last is not None else costs.get(node.stage.name, {})
+        cost = 0.0 if made else known.get("wall_s")
+        status: Status = "cached" if made else "stale" if last is not None else "new"
+        found.append(Row(node.name, node.stage.name, status, reason, cost))
+    return found
+
+
+def _cached(made: Made) -> str:
+    return f"made in {duration(made.manifest['wall_s'])}"
+
+
+def _reason(
+    node: Node, identity: Identity, last: Made | None, folder: RunFolder, store: Store, seed: int
+) -> str:
+    """Why a stage with known inputs is not there."""
+    record = folder.record(node.name)
+    same_attempt = record.get("key") == identity.key
+    if same_attempt and record.get("last_status") == "failed":
+        return f"failed last time: {record.get('error', 'no message')}"
+    if same_attempt and record.get("last_status") in ("interrupted", "running"):
+        return "interrupted last time"
+    kept = read_made(store.folder(identity.kind, identity.key))
+    if kept is not None and kept.manifest.get("key") == identity.key and damage(kept):
+        return f"damaged in the store: {damage(kept)}"
+    if last is None:
+        return "never run" if not record.get("last_key") else "gone from the store"
+    return "; ".join(_changes(node, identity, last.manifest, seed)) or "changed"
+
+
+def _changes(node: Node, now: Identity, last: Mapping[str, Any], seed: int) -> list[str]:
+    found = _config_changes(last, node)
+    if last["seed"] != now.seed:
+        found.append(f"seed {last['pipeline']['seed']} -> {seed}")
+    for name, refs in node.inputs.items():
+        before = last["inputs"].get(name)
+        if before != [list(pair) for pair in now.inputs[name]]:
+            told = [str(ref) for ref in refs]
+            old = last.get("refs", {}).get(name, told)
+            found.append(f"input {name} {', '.join(old)} -> {', '.join(told)}" if old != told else f"{name} changed")
+    found += [f"input {name} dropped" for name in last["inputs"] if name not in now.inputs]
+    for what, old, new in (("plugin", last["plugins"], now.plugins), ("file", last["files"], now.files)):
+        found += [f"{what} {name} changed" for name in new if name in old and old[name] != new[name]]
+        found += [f"{what} {name} added" for name in new if name not in old]
+        found += [f"{what} {name} dropped" for name in old if name not in new]
+    return found
+
+
+def _config_changes(last: Mapping[str, Any], node: Node) -> list[str]:
+    found = []
+    if last["kind"] != node.stage.name:
+        return [f"use {last['kind']} -> {node.stage.name}"]
+    if last["version"] != node.stage.version:
+        found.append(f"stage version {last['version']} -> {node.stage.version}")
+    before, after = _flat(last["config"]), _flat(node.config.model_dump(mode="json"))
+    for name in dict.fromkeys([*after, *before]):
+        if before.get(name, _NONE) != after.get(name, _NONE):
+            found.append(f"config {name} {_show(before.get(name, _NONE))} -> {_show(after.get(name, _NONE))}")
+    return found
+
+
+_NONE = object()
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            found.update(_flat(value, f"{prefix}{key}."))
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+def _show(value: object) -> str:
+    text = "nothing" if value is _NONE else "null" if value is None else str(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: 0.4 s, 12 s, 3 min 05 s, 2 h 10 min."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,119 @@
+"""The folder of one run: `run.json` (what each stage came to) and a link per stage to its artifact."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pipelines.artifacts import Report
+from pipelines.graph import Node, Pipeline
+from pipelines.source import ConfigError
+from pipelines.store import Made, held, read_made, write_json
+
+RUN = "run.json"
+COMPLETE = ("done", "cached")
+
+
+class RunFolder:
+    """`<workdir>/<pipeline name>`. Reading it creates nothing.
+
+    A stage's record: use, from, status (pending, running, done, cached, failed, interrupted), key (of this attempt),
+    last_key (of the last complete artifact), artifact (its folder, relative to the run folder), wall_s, error.
+    """
+
+    def __init__(self, workdir: Path, name: str) -> None:
+        self.workdir = workdir
+        self.path = workdir / name
+        try:
+            self.content: dict[str, Any] = json.loads((self.path / RUN).read_text())
+        except (OSError, ValueError):
+            self.content = {}
+
+    def record(self, stage: str) -> dict[str, Any]:
+        """What the last run says about a stage; empty when it says nothing."""
+        found: dict[str, Any] = self.content.get("stages", {}).get(stage, {})
+        return found
+
+    def last(self, stage: str) -> Made | None:
+        """The artifact that the stage's last success left, if the store still has it."""
+        artifact = self.record(stage).get("last_artifact")
+        return read_made(self.path / artifact) if artifact else None
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """One `r1 run` per run folder.
+
+        Raises:
+            ConfigError: another process is running this pipeline.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+
+        def taken(pid: str) -> None:
+            raise ConfigError([f"{self.path}: process {pid} is running this pipeline (wait for it, or --set name=...)"])
+
+        with held(self.path / ".lock", taken):
+            yield
+
+    def begin(self, pipeline: Pipeline) -> None:
+        """Start the records of a run: every stage of the file is pending until this run has looked at it."""
+        old = self.content.get("stages", {})
+        stages = {node.name: self._fresh(node, old.get(node.name, {})) for node in pipeline.nodes}
+        self.content = {
+            "name": pipeline.name,
+            "file": str(pipeline.file),
+            "overrides": list(pipeline.overrides),
+            "seed": pipeline.seed,
+            "status": "running",
+            "started": round(time.time(), 3),
+            "stages": stages,
+        }
+        for name in old.keys() - stages.keys():
+            self._unlink(name)
+        self._save()
+
+    @staticmethod
+    def _fresh(node: Node, old: Mapping[str, Any]) -> dict[str, Any]:
+        edges = {slot: [str(ref) for ref in refs] for slot, refs in node.inputs.items()}
+        kept = {word: old[word] for word in ("last_key", "last_artifact", "last_status", "error") if word in old}
+        return {"use": node.stage.name, "from": edges, "status": "pending", **kept}
+
+    def update(self, stage: str, status: str, **facts: Any) -> None:
+        """Set a stage's status (and facts) and write run.json."""
+        record = self.content["stages"][stage]
+        if status != "failed":
+            record.pop("error", None)
+        record.update(status=status, last_status=status, **facts)
+        self._save()
+
+    def made(self, stage: str, status: str, artifact: Made) -> None:
+        """The stage has its artifact: link it."""
+        place = os.path.relpath(artifact.folder.resolve(), self.path.resolve())
+        key, wall = artifact.manifest["key"], artifact.manifest["wall_s"]
+        self.update(stage, status, key=key, last_key=key, artifact=place, last_artifact=place, wall_s=wall)
+        self._unlink(stage)
+        (self.path / stage).symlink_to(place)
+        for entry in artifact.manifest["outputs"].values():
+            if entry["type"] == Report.__name__:  # a copy: `r1 report` may overwrite it, an artifact never changes
+                shutil.copyfile(artifact.folder / entry["path"] / "report.html", self.path / "report.html")
+
+    def end(self, status: str) -> None:
+        """Close the run. Links of stages that this run did not reach would show old results: they go."""
+        for name, record in self.content["stages"].items():
+            if record["status"] not in COMPLETE:
+                self._unlink(name)
+        self.content.update(status=status, finished=round(time.time(), 3))
+        self._save()
+
+    def _unlink(self, stage: str) -> None:
+        link = self.path / stage
+        if link.is_symlink():
+            link.unlink()
+
+    def _save(self) -> None:
+        write_json(self.path / RUN, self.content)
