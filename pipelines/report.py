@@ -7,10 +7,11 @@ be reported, and a report can be made again.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.report_data import Run, load_run, mapping, number
+from pipelines.report_data import Run, load_run, load_scores, mapping, number
 from pipelines.report_page import best_at_k, duration, finished, html, margin, percent
 from pipelines.report_svg import pretty
 
@@ -27,6 +28,18 @@ def render(run_dir: Path) -> Path:
     Raises FileNotFoundError when the folder is no run. Missing stages, metrics and fields leave gaps, not errors.
     """
     return _write(run_dir / "report.html", html(load_run(run_dir)))
+
+
+def render_stage(scores: Path, run_dir: Path | None, target: Path, title: str | None = None) -> Path:
+    """Write to `target` what the `report` stage makes: the page of the run around it as it stands.
+
+    `scores` is the folder of a Scores artifact. Without a run (the stage was called by hand), or in a run that holds
+    no scores of its own, the page shows these scores and the stage that made them.
+    """
+    run = load_run(run_dir) if run_dir and (run_dir / "run.json").is_file() else Run("scores", [], [])
+    if not run.scores:
+        run = replace(load_scores(scores), name=run.name)
+    return _write(target, html(replace(run, name=title or run.name)))
 
 
 def _write(path: Path, page: str) -> Path:

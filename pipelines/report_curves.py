@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipelines.report_data import Json, StageRecord, first, number
+from pipelines.report_data import Json, StageRecord, number
 from pipelines.report_svg import Chart, Series, heat_map, line_chart
 
 NOT_METRICS = re.compile(r"^(step|epoch|time|timestamp|global_step|n_samples|resumed)$")
@@ -20,6 +20,7 @@ class Rule:
     pattern: str
     percent: bool = False
     log: bool = False
+    main: bool = True
 
 
 RULES = [
@@ -31,18 +32,22 @@ RULES = [
     Rule("KL to the reference (nats per token)", r"(.*[/_])?kl([/_].*)?"),
     Rule("Canary gap (trainer against engine)", r"canary.*(gap|max|mean).*|canary", log=True),
     Rule("Expert load: MaxVio per layer", r"(?i).*max_?vio.*"),
+    Rule("Expert load: emptiest expert, share of the mean", r".*min_load.*", main=False),
     Rule("Loss", r"(.*[/_])?loss([/_].*)?"),
     Rule("Zero-variance groups", r".*(zero_(var|std|variance)|degenerate).*", percent=True),
     Rule("Unfinished or clipped completions", r".*(unfinished|truncat|clipped_ratio|finished).*", percent=True),
-    Rule("Clipped tokens", r".*clip.*", percent=True),
-    Rule("Gradient norm", r"(.*[/_])?grad(ient)?_?norm.*"),
-    Rule("Learning rate", r"(.*[/_])?(lr|learning_rate)"),
-    Rule("Seconds per step", r".*(_s|_time|seconds|_sec)|time/.*|.*_seconds/.*"),
+    Rule("Clipped tokens", r".*clip.*", percent=True, main=False),
+    Rule("Gradient norm", r"(.*[/_])?grad(ient)?_?norm.*", main=False),
+    Rule("Learning rate", r"(.*[/_])?(lr|learning_rate)", main=False),
+    Rule("Seconds per step", r".*(_s|_time|seconds|_sec)|time/.*|.*_seconds/.*", main=False),
 ]
 
 
-def charts(stage: StageRecord, points: int) -> list[Chart]:
-    """Everything the stage logged, as charts in a fixed order; `points` bounds the points of one series."""
+def charts(stage: StageRecord, points: int) -> tuple[list[Chart], list[Chart]]:
+    """Everything the stage logged, as charts in a fixed order: those to look at first, and the rest.
+
+    `points` bounds the points of one series.
+    """
     rows = [row for row in stage.rows if isinstance(row, dict)]
     steps = [number(row.get("step")) for row in rows]
     xs = [float(i) if step is None else step for i, step in enumerate(steps)]
@@ -50,17 +55,18 @@ def charts(stage: StageRecord, points: int) -> list[Chart]:
     for row in rows:
         named.update(dict.fromkeys(key for key in row if not NOT_METRICS.match(key)))
     loads, names = _loads(rows, list(named))
-    drawn: list[Chart | None] = []
+    front: list[Chart | None] = []
+    rest: list[Chart | None] = []
     for title, keys, rule in _grouped(names):
-        labels = short_labels(keys)
+        labels = _by_layer(keys) or short_labels(keys)
         series = [Series(labels[key], xs, [number(row.get(key)) for row in rows]) for key in keys]
         limit = _limit(stage, title)
-        drawn.append(
-            line_chart(title, series, log=rule.log, percent=_is_share(rule, series), limit=limit, points=points)
-        )
+        share = _is_share(rule, series)
+        chart = line_chart(title, series, log=rule.log, percent=share, limit=limit, points=points)
+        (front if rule.main else rest).append(chart)
     budget = 6000 // max(len(loads), 1)
-    drawn += [heat_map(title, xs, grid, cells=budget) for title, grid in loads]
-    return [chart for chart in drawn if chart is not None]
+    front += [heat_map(title, xs, grid, cells=budget) for title, grid in loads]
+    return [c for c in front if c is not None], [c for c in rest if c is not None]
 
 
 def _is_share(rule: Rule, series: Sequence[Series]) -> bool:
@@ -75,7 +81,7 @@ def _grouped(names: list[str]) -> list[tuple[str, list[str], Rule]]:
         rule = next((r for r in RULES if re.fullmatch(r.pattern, name)), None)
         if rule is None:
             prefix = name.split("/")[0].replace("_", " ")
-            rule = Rule(prefix, "")
+            rule = Rule(prefix, "", main=False)
         groups.setdefault(rule.title, ([], rule))[0].append(name)
     return [(title, keys, rule) for title, (keys, rule) in groups.items() if keys]
 
@@ -91,14 +97,23 @@ def short_labels(keys: list[str]) -> dict[str, str]:
     return {key: "/".join(p[shared:]) for key, p in zip(keys, parts, strict=True)}
 
 
+def _by_layer(keys: list[str]) -> dict[str, str] | None:
+    """Labels for `name` (a mean over layers) beside `name/1`, `name/2`...; None when the keys are not of that form."""
+    ends = [re.fullmatch(r"(.*[^/])(?:/(\d+))?", key) for key in keys]
+    if len(keys) < 2 or len({end[1] for end in ends if end}) != 1 or None in ends:
+        return None
+    return {key: f"layer {end[2]}" if end[2] else "mean" for key, end in zip(keys, ends, strict=True) if end}
+
+
 def _limit(stage: StageRecord, title: str) -> float | None:
     """The line the canary must stay under, where the stage's config names it."""
     config = stage.manifest.get("config")
-    if not title.startswith("Canary") or not isinstance(config, dict):
-        return None
-    nested = config.get("canary")
-    inner = first(nested, "limit", "tolerance", "max_gap", "atol") if isinstance(nested, dict) else None
-    return number(inner) or number(first(config, "canary_limit", "canary_tolerance", "canary_max_gap", "max_gap"))
+    return number(config.get("canary_max_gap")) if title.startswith("Canary") and isinstance(config, dict) else None
+
+
+def _load_title(name: str) -> str:
+    layer = re.search(r"(\d+)$", name)
+    return f"Expert load, layer {layer[1]}" if layer else f"Expert load, {name}"
 
 
 Grid = list[list[float | None]]
@@ -127,4 +142,4 @@ def _loads(rows: list[Json], names: list[str]) -> tuple[list[tuple[str, Grid]], 
     used = {name for members in single.values() for _, name in members} | set(lists)
     titles = list(found)
     picked = titles if len(titles) <= 8 else [titles[i * len(titles) // 8] for i in range(8)]
-    return [(f"Expert load, {title}", found[title]) for title in picked], [n for n in names if n not in used]
+    return [(_load_title(title), found[title]) for title in picked], [n for n in names if n not in used]

@@ -41,6 +41,7 @@ class StageRecord:
     kind: str
     status: str = ""
     key: str = ""
+    error: str = ""
     folder: Path | None = None
     manifest: Json = field(default_factory=dict)
     rows: list[Json] = field(default_factory=list)
@@ -50,22 +51,30 @@ class StageRecord:
     @property
     def wall_s(self) -> float | None:
         """Seconds the stage took when it was made; a cached stage keeps the time of its making."""
-        return number(first(self.manifest, "wall_s", "wall_time", "wall_time_s", "wall"))
+        return number(self.manifest.get("wall_s"))
 
     @property
     def produces(self) -> str:
         """The artifact type that leaves this stage, as a word that also names its colour in the drawing."""
+        types = [str(mapping(o).get("type")).lower() for o in mapping(self.manifest.get("outputs")).values()]
         by_kind = {"problems": "problems", "sample": "samples", "eval": "scores", "report": "report"}
-        return by_kind.get(self.kind, "model")
+        return types[0] if types else by_kind.get(self.kind, "model")
+
+    @property
+    def output(self) -> Path | None:
+        """The folder of the stage's first output: the stage's own folder or one below it."""
+        outputs = [mapping(o) for o in mapping(self.manifest.get("outputs")).values()]
+        return self.folder / str(outputs[0].get("path", ".")) if self.folder and outputs else self.folder
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run as the report sees it: stages in pipeline order and the scores found among them."""
+    """A run as the report sees it: stages in pipeline order, the scores found among them, run.json in `about`."""
 
     name: str
     stages: list[StageRecord]
     scores: list[ScoreSet]
+    about: Json = field(default_factory=dict)
 
 
 def mapping(value: object) -> Json:
@@ -123,58 +132,57 @@ def load_run(run_dir: Path) -> Run:
     if not (run_dir / "run.json").is_file():
         raise FileNotFoundError(f"{run_dir}: no run.json here; give the folder of a run, such as runs/r1-tiny")
     content = read_json(run_dir / "run.json")
-    stages = mapping(content.get("stages")) or {n: v for n, v in content.items() if isinstance(v, Mapping)}
-    records = [_stage(name, mapping(entry), run_dir / name) for name, entry in stages.items()]
-    records = link_by_key(records)
-    found = [read_scores(r.folder, r.name) for r in records if r.folder]
-    return Run(str(content.get("name") or run_dir.name), records, in_pipeline_order(found, records))
+    stages = mapping(content.get("stages"))
+    records = link([_stage(name, mapping(entry), run_dir) for name, entry in stages.items()])
+    found = [read_scores(r.output, r.name) for r in records if r.output]
+    return Run(str(content.get("name") or run_dir.name), records, in_pipeline_order(found, records), content)
 
 
-def _stage(name: str, entry: Json, folder: Path) -> StageRecord:
+def load_scores(folder: Path) -> Run:
+    """A run of one stage: the eval stage whose Scores artifact is in `folder`."""
     manifest = read_json(folder / "manifest.json")
-    funnel = read_json(folder / "funnel.json")
+    stage = StageRecord("scores", "eval", "done", str(manifest.get("key") or ""), folder=folder, manifest=manifest)
+    scores = read_scores(folder, stage.name)
+    return Run("scores", [stage], [scores] if scores else [])
+
+
+def _stage(name: str, entry: Json, run_dir: Path) -> StageRecord:
+    folder = run_dir / name
+    manifest = read_json(folder / "manifest.json")
+    kind = str(first(entry, "use") or first(manifest, "kind") or "")
+    key = str(first(entry, "key") or first(manifest, "key") or "")
+    # A stage that was stopped has no artifact; what it logged is still in its scratch folder.
+    scratch = run_dir.parent / "store" / ".scratch" / f"{kind}-{key[:16]}"
     return StageRecord(
         name=name,
-        kind=str(first(manifest, "kind", "use") or first(entry, "kind", "use") or ""),
+        kind=kind,
         status=str(entry.get("status") or ("done" if manifest else "missing")),
-        key=str(first(entry, "key") or first(manifest, "key") or ""),
+        key=key,
+        error=str(entry.get("error") or ""),
         folder=folder if folder.is_dir() else None,
         manifest=manifest,
-        rows=read_rows(folder / "metrics.jsonl"),
-        funnel=funnel or None,
-        inputs=_inputs(first(entry, "from", "inputs") or first(manifest, "from", "inputs")),
+        rows=read_rows((folder if manifest else scratch) / "metrics.jsonl"),
+        funnel=read_json(folder / "funnel.json") or None,
+        inputs=_inputs(first(entry, "from") or first(manifest, "refs")),
     )
 
 
 def _inputs(declared: object) -> list[tuple[str, str]]:
-    """(input name, what it names) for each edge; a value is a reference, a list or mapping of them, or a record."""
+    """(input name, reference) for each edge of a stage; a reference is `stage` or `stage.output`."""
     edges: list[tuple[str, str]] = []
     for slot, value in mapping(declared).items():
-        edges += [(str(slot), reference) for reference in _references(value)]
+        references = value if isinstance(value, list | tuple) else [value]
+        edges += [(str(slot), str(reference)) for reference in references]
     return edges
 
 
-def _references(value: object) -> list[str]:
-    if isinstance(value, str):
-        return [value]
-    if isinstance(value, Mapping):
-        named = first(value, "stage", "key")
-        return [named] if isinstance(named, str) else [r for inner in value.values() for r in _references(inner)]
-    return [r for inner in value for r in _references(inner)] if isinstance(value, list | tuple) else []
-
-
-def link_by_key(records: list[StageRecord]) -> list[StageRecord]:
-    """The records with inputs that name stages; a reference may be `stage`, `stage.output` or an artifact key."""
-    by_key = {record.key: record.name for record in records if record.key}
+def link(records: list[StageRecord]) -> list[StageRecord]:
+    """The records with inputs that name stages, each pair once; a path to something outside the run is left out."""
     names = {record.name for record in records}
     linked = []
     for record in records:
-        edges = []
-        for slot, reference in record.inputs:
-            source = by_key.get(reference, reference.split(".")[0])
-            if source in names and (slot, source) not in edges:
-                edges.append((slot, source))
-        linked.append(replace(record, inputs=edges))
+        edges = dict.fromkeys((slot, reference.split(".")[0]) for slot, reference in record.inputs)
+        linked.append(replace(record, inputs=[(slot, source) for slot, source in edges if source in names]))
     return linked
 
 

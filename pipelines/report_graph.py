@@ -7,6 +7,7 @@ six stages is one line with six exits.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -93,7 +94,32 @@ def _order(nodes: Sequence[Node], layer: dict[str, int], segments: list[tuple[It
         for depth in depths[::step]:
             if 0 <= depth - step < len(columns):
                 _sort_by_neighbours(columns[depth], columns[depth - step], segments)
+    _untangle(columns, segments)
     return columns
+
+
+def _untangle(columns: list[list[Item]], segments: list[tuple[Item, Item]]) -> None:
+    """Swap neighbours of a layer while that makes fewer crossings; at most 20 rounds."""
+    least = _crossings(columns, segments)
+    for _ in range(20):
+        before = least
+        for column in columns:
+            for i in range(len(column) - 1):
+                column[i], column[i + 1] = column[i + 1], column[i]
+                now = _crossings(columns, segments)
+                if now < least:
+                    least = now
+                else:
+                    column[i], column[i + 1] = column[i + 1], column[i]
+        if least == before:
+            return
+
+
+def _crossings(columns: list[list[Item]], segments: list[tuple[Item, Item]]) -> int:
+    rank = {item: i for column in columns for i, item in enumerate(column)}
+    ends = [(a[1], rank[a], rank[b]) for a, b in segments]
+    pairs = itertools.combinations(ends, 2)
+    return sum(p[0] == q[0] and (p[1] - q[1]) * (p[2] - q[2]) < 0 for p, q in pairs)
 
 
 def _sort_by_neighbours(column: list[Item], beside: list[Item], segments: list[tuple[Item, Item]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from pipelines.report_curves import charts
 from pipelines.report_data import Json, Run, ScoreSet, StageRecord, first, mapping, number
 from pipelines.report_graph import Node, draw
 from pipelines.report_samples import Transcript, transcripts
-from pipelines.report_svg import Chart, pretty
+from pipelines.report_svg import pretty
 
 DASH = "–"  # noqa: RUF001
 MAX_BYTES = 2_000_000
@@ -60,6 +61,7 @@ class StageBlock:
     name: str
     kind: str
     status: str
+    error: str
     failed: bool
     wall: str
     key: str
@@ -89,7 +91,7 @@ def view(run: Run, points: int, chars: int, per_family: int) -> dict[str, Any]:
     """All that the template may use."""
     nodes = [Node(s.name, s.kind, s.produces, "failed" if _failed(s) else "") for s in run.stages]
     edges = list(dict.fromkeys((source, s.name) for s in run.stages for _, source in s.inputs))
-    curves: list[tuple[str, str, list[Chart]]] = [(s.name, s.kind, charts(s, points)) for s in run.stages if s.rows]
+    curves = [(s.name, s.kind, *charts(s, points)) for s in run.stages if s.rows]
     order = {"grpo": 0, "sft": 1}
     graphs: list[Markup] = [draw(nodes, edges), draw(nodes, edges, vertical=True)] if len(nodes) > 1 else []
     return {
@@ -99,7 +101,7 @@ def view(run: Run, points: int, chars: int, per_family: int) -> dict[str, Any]:
         "graphs": graphs,
         "kinds": list(dict.fromkeys(node.css for node in nodes)),
         "scores": [score_block(s, chars, per_family) for s in run.scores],
-        "curves": sorted((c for c in curves if c[2]), key=lambda c: order.get(c[1], 2)),
+        "curves": sorted((c for c in curves if c[2] or c[3]), key=lambda c: order.get(c[1], 2)),
         "funnels": [block for s in run.stages if (block := funnel_block(s))],
         "stages": [stage_block(s) for s in run.stages],
     }
@@ -122,12 +124,15 @@ def facts(run: Run) -> list[tuple[str, str]]:
         merged.update({k: v for k, v in stage.manifest.items() if v not in (None, "", {}, [])})
     versions = mapping(merged.get("versions"))
     total = sum(s.wall_s or 0.0 for s in run.stages)
+    commit, _, changes = _text(merged.get("git")).partition("+")
+    ended = number(first(run.about, "finished", "started") or merged.get("finished"))
     rows = [
-        ("seed", _text(first(merged, "pipeline_seed", "seed"))),
-        ("stages", str(len(run.stages)) if run.stages else ""),
-        ("compute", duration(total) if total else ""),
+        ("seed", _text(first(run.about, "seed") if run.about else mapping(merged.get("pipeline")).get("seed"))),
+        ("made", time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(ended)) if ended else ""),
+        ("time in stages", duration(total) if total else ""),
         ("device", _text(merged.get("device"))),
-        ("commit", _text(first(merged, "git_commit", "commit", "git"))[:24]),
+        ("commit", commit[:12] + (" with changes" if changes else "")),
+        ("changed by --set", " · ".join(_text(o) for o in run.about.get("overrides") or [])),
         ("versions", " · ".join(f"{name} {version}" for name, version in versions.items())),
     ]
     return [(name, value) for name, value in rows if value]
@@ -243,11 +248,12 @@ def _failed(stage: StageRecord) -> bool:
 
 def stage_block(stage: StageRecord) -> StageBlock:
     """The stage's row: what it took, what it cost, what it said about itself."""
-    numbers = mapping(first(stage.manifest, "metrics", "summary", "numbers"))
+    numbers = mapping(stage.manifest.get("metrics"))
     return StageBlock(
         name=stage.name,
         kind=stage.kind,
-        status=stage.status,
+        status="this page" if stage.kind == "report" and stage.status == "running" else stage.status,
+        error=stage.error,
         failed=_failed(stage),
         wall=duration(stage.wall_s),
         key=stage.key[:12],

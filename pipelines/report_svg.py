@@ -81,7 +81,7 @@ def pretty(value: float | None) -> str:
     if value == 0:
         return "0"
     if size < 1e-3 or size >= 1e7:
-        return f"{value:.1e}".replace("e-0", "e-").replace("e+0", "e")
+        return f"{value:.2g}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
     return f"{value:,.0f}" if size >= 1000 else f"{value:.4g}" if size >= 100 else f"{value:.3g}"
 
 
@@ -142,18 +142,25 @@ def line_chart(
     log = log and any(y > 0 for y in values)
     across = Scale(min(s.xs[0] for s in shown), max(s.xs[-1] for s in shown), LEFT, WIDTH - RIGHT)
     up, marks = _vertical(values + ([limit] if limit is not None else []), log, percent)
-    window = max(3, max(len(s.xs) for s in thinned) // 15)
+    window = max(len(s.xs) for s in thinned) // 30 * 2 + 1
     rough = len(shown) <= 3 and max(len(s.xs) for s in thinned) >= SMOOTH_FROM and not log
+    rough = rough and any(_is_rough(s, window, up) for s in thinned)
     body = [_axes(across, up, marks, percent), _limit_line(up, limit)]
     for i, s in enumerate(thinned):
         body.append(_series(s, i, across, up, window if rough else 0))
     label = f"{title}. " + "; ".join(_in_words(s, percent) for s in shown)
     frame = {"data_x": f"{across.low:g} {across.high:g}", "data_y": f"{up.low:g} {up.high:g}", "data_log": int(log)}
     drawing = svg(WIDTH, HEIGHT, label, *body, css="chart", data_pct=int(percent), **frame)
-    notes = [f"bold: mean of {window} neighbours"] if rough else []
+    notes = [f"bold: moving average of {window} points; faint: as logged"] if rough else []
     notes += [f"{left_out} more series not drawn"] if left_out > 0 else []
     legend = [(f"s{i}", s.label, _value(s.finite()[-1], percent)) for i, s in enumerate(shown)]
     return Chart(title, drawing, legend, "; ".join(notes))
+
+
+def _is_rough(s: Series, window: int, up: Scale) -> bool:
+    """Whether smoothing would move any point by more than 3% of the axis."""
+    pairs = zip(s.ys, smooth(s.ys, window), strict=True)
+    return any(abs(a - b) > 0.03 * (up.high - up.low) for a, b in pairs if a is not None and b is not None)
 
 
 def _value(value: float, percent: bool) -> str:
@@ -177,11 +184,12 @@ def _vertical(values: list[float], log: bool, percent: bool) -> tuple[Scale, lis
         stride = max(1, math.ceil((top - bottom) / 5))
         marks = [10.0**e for e in range(bottom, top + 1, stride)]
         return Scale(10.0**bottom, 10.0**top, HEIGHT - BOTTOM, TOP, log=True), marks
-    if percent and low >= 0 and high <= 1:
+    if percent and low >= 0 and 0.3 < high <= 1:
         low, high, marks = 0.0, 1.0, [0.0, 0.25, 0.5, 0.75, 1.0]
     else:
-        low = 0.0 if 0 <= low < 0.6 * high else low
-        marks = ticks(low, high if high > low else low + (abs(low) or 1.0))
+        if low == high:  # a constant sits in the middle
+            low, high = (0.0, 2 * low) if low > 0 else (2 * low, 0.0) if low < 0 else (0.0, 1.0)
+        marks = ticks(0.0 if 0 <= low < 0.6 * high else low, high)
     return Scale(marks[0], marks[-1], HEIGHT - BOTTOM, TOP), marks
 
 
@@ -265,4 +273,6 @@ def heat_map(title: str, steps: Sequence[float], rows: Sequence[Sequence[float |
     parts.append(tag("text", pretty(steps[-1]), x=WIDTH - RIGHT, y=f"{bottom + 15:.1f}", text_anchor="end"))
     label = f"{title}: load of {len(rows)} experts over {len(steps)} steps; at most {worst:.2f} times an equal share"
     drawing = svg(WIDTH, bottom + 20, label, *parts, css="chart heat")
-    return Chart(title, drawing, [], f"rows are experts; busiest cell {worst:.2f}x an equal share")
+    return Chart(
+        title, drawing, [], f"A row is an expert; orange: more than an equal share (at most {worst:.2f}x), blue: less"
+    )

@@ -11,14 +11,14 @@ from typing import Any
 from pipelines.artifacts import write_rows
 
 MODELS = {"base": 0.06, "cold": 0.41, "reason": 0.84, "final": 0.81}
-FROM = {
+FROM: dict[str, dict[str, list[str]]] = {
     "base": {},
     "problems": {},
-    "cold": {"model": "base", "samples": "problems.cold_start"},
-    "reason": {"model": "cold", "problems": "problems.train"},
-    "harvest": {"model": "reason", "problems": "problems.train"},
-    "final": {"model": "base", "samples": ["harvest", "problems.general"]},
-    "scores": {"models": list(MODELS), "problems": "problems.holdout"},
+    "cold": {"model": ["base"], "samples": ["problems.cold_start"]},
+    "reason": {"model": ["cold"], "problems": ["problems.train"]},
+    "harvest": {"model": ["reason"], "problems": ["problems.train"]},
+    "final": {"model": ["base"], "samples": ["harvest", "problems.general"]},
+    "scores": {"models": list(MODELS), "problems": ["problems.holdout"]},
 }
 KIND = {
     "base": "model",
@@ -31,7 +31,7 @@ KIND = {
 }
 CONFIG: dict[str, dict[str, Any]] = {
     "cold": {"epochs": 2, "lr": 1e-3},
-    "reason": {"steps": 60, "group": 16, "rewards": {"math": 1.0, "code": 1.0, "format": 0.1}, "canary_limit": 1e-4},
+    "reason": {"steps": 60, "group": 16, "rewards": {"math": 1.0, "code": 1.0, "format": 0.1}, "canary_max_gap": 1e-4},
     "harvest": {"n": 8, "keep": "correct"},
 }
 
@@ -45,11 +45,12 @@ def make_run(folder: Path, *, steps: int = 60, problems: int = 40, hostile: str 
         out = folder / name
         out.mkdir()
         manifest = {"stage": name, "kind": kind, "config": CONFIG.get(name, {}), "seed": 17 + i, "wall_s": 3.7 * i**2}
-        manifest |= {"versions": {"torch": "2.13.0", "vllm": "0.31.0"}, "git_commit": "d3b4ad5", "device": "cpu"}
-        manifest["metrics"] = {"note": hostile} if hostile else {}
+        manifest |= {"versions": {"torch": "2.13.0", "vllm": "0.31.0"}, "git": "d3b4ad5" + "0" * 33, "device": "cpu"}
+        manifest["metrics"] = {"rows": 812 * i, "note": hostile}
         write_json(out / "manifest.json", manifest)
-        entries[name] = {"key": f"{i:064x}", "kind": kind, "status": "cached" if i < 2 else "done", "from": FROM[name]}
-    write_json(folder / "run.json", {"name": folder.name, "stages": entries})
+        entries[name] = {"key": f"{i:064x}", "use": kind, "status": "cached" if i < 2 else "done", "from": FROM[name]}
+    run = {"name": folder.name, "seed": 0, "status": "done", "finished": 1.79e9, "overrides": [], "stages": entries}
+    write_json(folder / "run.json", run)
     write_lines(folder / "reason/metrics.jsonl", [grpo_row(step, steps, draw) for step in range(1, steps + 1)])
     sft = [{"step": s, "loss": 2.1 * math.exp(-s / 15) + 0.3, "lr": 1e-3 * (1 - s / 40)} for s in range(1, 41)]
     write_lines(folder / "cold/metrics.jsonl", sft)
