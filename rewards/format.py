@@ -29,7 +29,7 @@ TAGS = ("<think>", "</think>", "<answer>", "</answer>")
     ]
 )
 def format(s: Sample) -> float:
-    """1 if the whole completion is one thinking part and one answer, each once and not empty, and it ended by itself."""
+    """1 if the whole completion is one thinking part and one answer, each once, not empty, and it ended by itself."""
     if s.finish != "stop" or any(s.completion.count(tag) != 1 for tag in TAGS):
         return 0.0
     shape = SHAPE.fullmatch(s.completion)

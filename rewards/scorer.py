@@ -156,7 +156,7 @@ def make_grader(plugins: Iterable[str], settings: Mapping[str, Mapping[str, Any]
     load_plugins(plugins)
     rewards = {name: get(name) for name in settings}
 
-    def grade(task: tuple[str, Any]) -> float | None | list[float | None]:
+    def grade(task: tuple[str, Any]) -> float | list[float | None] | None:
         name, content = task
         reward = rewards[name]
         value = reward.function(content, **settings[name])

@@ -20,6 +20,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -56,10 +57,8 @@ class _Worker:
 
     def close(self) -> None:
         if self.process.stdin is not None:
-            try:
+            with suppress(BrokenPipeError):
                 self.process.stdin.close()
-            except BrokenPipeError:
-                pass
         if self.results >= 0:
             os.close(self.results)
             self.results = -1
@@ -223,12 +222,10 @@ class WorkerPool:
 def _send(worker: _Worker, message: bytes) -> None:
     """Write one length-prefixed message; a worker that died shows up as end-of-file on its results pipe."""
     assert worker.process.stdin is not None
-    try:
+    with suppress(BrokenPipeError):
         worker.process.stdin.write(struct.pack("<Q", len(message)))
         worker.process.stdin.write(message)
         worker.process.stdin.flush()
-    except BrokenPipeError:
-        pass
 
 
 def _has_fd(stream: Any) -> bool:

@@ -8,11 +8,14 @@ The rule: what follows the last `</think>` (thinking that never ends has no answ
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 LONGEST_BARE = 400  # characters; a longer text without a box or a stated answer is prose, not an answer
 LONGEST_SCANNED = 200_000  # characters from the end that are searched
 BOX = re.compile(r"\\+(?:boxed|fbox|framebox)\s*")
-BETWEEN_BOXES = re.compile(r"(?:[\s,;$.]|\\[()\[\],;!]|\band\b|\bor\b)*", re.IGNORECASE)
+BETWEEN_BOXES = re.compile(
+    r"(?:[\s,;$.]|\\[()\[\],;!]|\\q?quad|\\(?:text|mbox)\{\s*(?:and|or)\s*\}|\band\b|\bor\b)*", re.IGNORECASE
+)
 HIDDEN = re.compile(r"\\[hv]?phantom\s*$")
 STATED = re.compile(
     r"(?:final\s+answer|answer|result|solution)\s*\**\s*(?:(?:is|are|=|:)+\s*)+(?P<said>[^\n]+)"
@@ -21,13 +24,14 @@ STATED = re.compile(
 )
 SENTENCE_END = re.compile(r"(?<=[^\d\s])\.\s|\.\s+(?=[A-Z])|\.\s*$")
 WRAPPED = re.compile(r"\$\$(.+?)\$\$|\\\[(.+?)\\\]|\$([^$]+)\$|\\\((.+?)\\\)", re.DOTALL)
+NAMED = re.compile(r"(?:The|This|So|Its|Their|Hence|Thus)\b.* is (\S{1,40})", re.DOTALL)
 TRAILING_TAGS = re.compile(r"(?:<\|[^|<>]{1,40}\|>[a-z]*\s*)+$")
 
 
 def final_part(completion: str) -> str | None:
     """The part that may hold the answer: after `</think>`, inside the last `<answer>` pair. None: unfinished."""
     text = completion[-LONGEST_SCANNED:]
-    head, closed, tail = text.rpartition("</think>")
+    _, closed, tail = text.rpartition("</think>")
     if closed:
         text = tail
     elif "<think>" in completion:
@@ -60,11 +64,13 @@ def extract(completion: str) -> str | None:
 def boxes(text: str) -> list[tuple[int, int, str]] | None:
     r"""`(start, end, content)` of every balanced, visible, outermost `\boxed{}`; None without any."""
     found: list[tuple[int, int, str]] = []
+    closing: dict[int, int] | None = None
     position = 0
     while (match := BOX.search(text, position)) is not None:
         start, opening = match.span()
-        end = _closing(text, opening)
-        if end is None:  # `\boxed 12` or an opened box that never closes
+        closing = _braces(text) if closing is None else closing
+        end = closing.get(opening)
+        if end is None:  # `\boxed 12`, or a box that is never closed
             position = opening
             continue
         if not _hidden(text, start):
@@ -73,20 +79,16 @@ def boxes(text: str) -> list[tuple[int, int, str]] | None:
     return found or None
 
 
-def _closing(text: str, opening: int) -> int | None:
-    if opening >= len(text) or text[opening] != "{":
-        return None
-    depth = 0
-    for i in range(opening, len(text)):
-        if text[i] == "\\" or (i > 0 and text[i - 1] == "\\" and text[i] in "{}"):
-            continue
-        if text[i] == "{":
-            depth += 1
-        elif text[i] == "}":
-            depth -= 1
-            if depth == 0:
-                return i + 1
-    return None
+def _braces(text: str) -> dict[int, int]:
+    """Position of each `{` to the position after its `}`, in one pass; escaped braces do not count."""
+    closing: dict[int, int] = {}
+    stack: list[int] = []
+    for found in re.finditer(r"\\[{}]|[{}]", text):
+        if found[0] == "{":
+            stack.append(found.start())
+        elif found[0] == "}" and stack:
+            closing[stack.pop()] = found.end()
+    return closing
 
 
 def _hidden(text: str, start: int) -> bool:
@@ -98,8 +100,8 @@ def _one_answer(text: str, found: list[tuple[int, int, str]]) -> str | None:
     inner = [_unboxed(content) for _, _, content in found]
     if len({re.sub(r"\s+", "", content) for content in inner}) == 1:
         return inner[-1]
-    gaps = [text[left[1] : right[0]] for left, right in zip(found, found[1:], strict=False)]
-    if all(len(gap) < 40 and "," in gap + " and,"[4:] and BETWEEN_BOXES.fullmatch(gap) for gap in gaps):
+    gaps = [text[left[1] : right[0]] for left, right in pairwise(found)]
+    if all(len(gap) < 40 and BETWEEN_BOXES.fullmatch(gap) for gap in gaps):
         return ", ".join(inner)
     return None
 
@@ -119,24 +121,35 @@ def _unclosed(text: str) -> str | None:
 
 
 def _stated(text: str) -> str | None:
-    last = None
-    for match in STATED.finditer(text[-4000:]):
-        last = match
-    if last is None:
+    said: str | None = None
+    rest = text[-4000:]
+    while (match := _last_match(rest)) is not None:
+        said = rest = (match["said"] or match["bare"]).strip().strip("*").strip()  # "Answer: the answer is 12"
+    if said is None:
         return None
-    said = (last["said"] or last["bare"]).strip().strip("*").strip()
     wrapped = WRAPPED.match(said)
     if wrapped is not None and said[wrapped.end() :].lstrip()[:1] in ("", ".", "%", ",", "*"):
         percent = "%" if said[wrapped.end() :].lstrip().startswith("%") else ""
         return next(group for group in wrapped.groups() if group is not None).strip() + percent
     said = TRAILING_TAGS.sub("", said)
     said = SENTENCE_END.split(said, maxsplit=1)[0].strip().strip("*").strip()
-    return said or None
+    named = NAMED.fullmatch(said)
+    return (named[1] if named is not None else said) or None
+
+
+def _last_match(text: str) -> re.Match[str] | None:
+    last = None
+    for match in STATED.finditer(text):
+        last = match
+    return last
 
 
 def _short(text: str) -> str | None:
     text = TRAILING_TAGS.sub("", text).strip()
     if len(text) <= LONGEST_BARE:
+        segments = list(WRAPPED.finditer(text))
+        if segments and (len(segments) == 1 or not text[segments[-1].end() :].strip(" .")) and text[:1].isalpha():
+            return next(group for group in segments[-1].groups() if group is not None).strip()
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         plain = len(lines) == 1 or "\\begin" in text or text.startswith(("$", "\\["))
         return text if plain else lines[-1] if lines else None

@@ -11,17 +11,23 @@ import unicodedata
 LONGEST = 4000  # characters of an answer that are looked at beyond plain string equality
 
 SYMBOLS = str.maketrans({
-    "−": "-", "–": "-", "—": "-", "﹣": "-", "－": "-", "×": "*", "·": "*", "⋅": "*", "∗": "*", "÷": "/", "∕": "/", "⁄": "/",
-    "π": r"\pi ", "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ",
-    "∅": r"\emptyset ", "√": r"\sqrt ", "°": r"^\circ ", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ",
-    "±": r"\pm ", "∓": r"\mp ", "′": "'", "，": ",", "；": ";", "：": ":", "（": "(", "）": ")", "％": "%", "＝": "=",
-    "＋": "+", "｛": "{", "｝": "}", "\u00a0": " ", "\u2009": " ", "\u202f": " ", "≈": r"\approx ",
+    # minus signs and dashes; times, dots and asterisk operators; division slashes
+    "\u2212": "-", "\u2013": "-", "\u2014": "-", "\ufe63": "-", "\uff0d": "-",
+    "\u00d7": "*", "\u00b7": "*", "\u22c5": "*", "\u2217": "*", "\u00f7": "/", "\u2215": "/", "\u2044": "/",
+    "π": r"\pi ", "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "\u222a": r"\cup ", "∩": r"\cap ",
+    "∈": r"\in ", "∅": r"\emptyset ", "√": r"\sqrt ", "°": r"^\circ ", "θ": r"\theta ", "\u03b1": r"\alpha ",
+    "β": r"\beta ", "±": r"\pm ", "∓": r"\mp ", "\u2032": "'", "≈": r"\approx ",
+    # full-width punctuation and typographic spaces
+    "\uff0c": ",", "\uff1b": ";", "\uff1a": ":", "\uff08": "(", "\uff09": ")", "\uff05": "%", "\uff1d": "=",
+    "\uff0b": "+", "\uff5b": "{", "\uff5d": "}", "\u00a0": " ", "\u2009": " ", "\u202f": " ",
     "½": r"\frac{1}{2}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}",
     "⅛": r"\frac{1}{8}", "⅕": r"\frac{1}{5}", "⅙": r"\frac{1}{6}",
 })  # fmt: skip
 SUPERSCRIPTS = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+")
 SUPERSCRIPT_DIGITS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
-SIZES = re.compile(r"\\(?:left|right|bigl|bigr|Bigl|Bigr|big|Big|bigg|Bigg|displaystyle|textstyle|limits|nolimits)(?![a-zA-Z])\.?")
+SIZES = re.compile(
+    r"\\(?:left|right|[bB]ig[lr]?|[bB]igg[lr]?|displaystyle|textstyle|limits|nolimits)(?![a-zA-Z])\.?"
+)
 SPACES = re.compile(r"\\(?:quad|qquad|thinspace|space|hspace\{[^{}]*\}|phantom\{[^{}]*\})(?![a-zA-Z])|\\[,;:!> ]|~")
 DELIMITERS = re.compile(r"\$\$?|\\[()\[\]]")
 FRACTIONS = re.compile(r"\\[dtc]frac(?![a-zA-Z])")
@@ -41,6 +47,7 @@ ALIASES = (
     (re.compile(r"\\(?:lvert|rvert|mid|vert)(?![a-zA-Z])"), "|"),
     (re.compile(r"\\(?:dots|ldots|cdots)(?![a-zA-Z])"), "..."),
 )
+SPACED = re.compile(r"[-+]?\d{1,3}(?: \d{3})+(?:\.\d+)?")
 GROUPED = re.compile(r"(?<![\d.,])(\d{1,3}(?:(?:,|\{,\}|\\,|\\!,|\{,\}\\!|,\\!)\d{3})+)(?![\d,])")
 
 
@@ -61,7 +68,8 @@ def normal(answer: str) -> str:
         text = _latex(text)
     if "," in text:
         text = ungroup(text)
-    return re.sub(r"\s+", " ", text).strip()
+    text = re.sub(r"\s+", " ", text).strip()
+    return text.replace(" ", "") if SPACED.fullmatch(text) else text
 
 
 def _plain(char: str) -> str:
@@ -114,8 +122,8 @@ def _join(found: re.Match[str]) -> str:
 
 
 def squeezed(text: str) -> str:
-    """For string equality only: no white space, no text markers, no redundant braces around one character."""
-    text = re.sub(r"\s+", "", text.replace("\x01", "").replace("\x02", ""))
+    """For string equality only: no text markers, no redundant braces, and no white space but between digits."""
+    text = re.sub(r"(?<!\d)\s+|\s+(?!\d)", "", text.replace("\x01", "").replace("\x02", ""))
     return re.sub(r"([\^_])\{(\w)\}", r"\1\2", text)
 
 
