@@ -152,6 +152,8 @@ class RouterWatch:
         if hasattr(config, "router_aux_loss_coef"):
             config.router_aux_loss_coef = self.policy.aux_coef
             config.output_router_logits = self.policy.kind == "aux"
+        if hasattr(model, "router_aux_loss_coef"):  # a copy that transformers takes when it builds the model
+            model.router_aux_loss_coef = self.policy.aux_coef
 
     def _see_mask(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         mask = kwargs.get("attention_mask", args[1] if len(args) > 1 else None)

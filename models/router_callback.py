@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -13,16 +12,14 @@ from models.router import RouterPolicy, RouterWatch
 class RouterCallback(TrainerCallback):
     """Runs a `RouterPolicy` in a `Trainer`: bias updates after each optimizer step, load numbers in the logs.
 
-    Logs the mean over the optimizer steps since the last log (keys of `RouterWatch.step`). `on_load(step, loads)` gets
-    each logged step's full table {layer: [share per expert]}. `aux` needs the trainer to add the loss: give TRL's
-    config `router_aux_loss_coef=policy.aux_coef`, for the other policies too (TRL turns the loss on by default).
+    Logs the mean over the optimizer steps since the last log (keys of `RouterWatch.step`) and `load/<layer>`, the list
+    of each expert's share in the last step. Put it before the callback that writes the logs down. `aux` needs the
+    trainer to add the loss: give TRL's config `router_aux_loss_coef=policy.aux_coef`, for the other policies too (left
+    out, TRL turns the loss on).
     """
 
-    def __init__(
-        self, policy: RouterPolicy, model: Any, *, on_load: Callable[[int, dict[int, list[float]]], None] | None = None
-    ) -> None:
+    def __init__(self, policy: RouterPolicy, model: Any) -> None:
         self.watch = RouterWatch(model, policy)
-        self._on_load = on_load
         self._sums: dict[str, float] = {}
         self._steps = 0
 
@@ -44,8 +41,8 @@ class RouterCallback(TrainerCallback):
         if logs is None or not self._steps:
             return
         logs.update(self.numbers())
-        if self._on_load is not None:
-            self._on_load(state.global_step, self.watch.loads())
+        for layer, shares in self.watch.loads().items():
+            logs[f"load/{layer}"] = [round(share, 4) for share in shares]
         self._sums, self._steps = {}, 0
 
     def numbers(self) -> dict[str, float]:
