@@ -27,7 +27,7 @@ RULES = [
     Rule("Reward", r"reward(/mean|_mean|/std|_std)?"),
     Rule("Reward parts", r"(rewards?|parts?)/.+"),
     Rule("Accuracy", r"(.*[/_])?(accuracy|acc|pass@1)([/_].*)?", percent=True),
-    Rule("Completion length (tokens)", r"(?!.*clip)(.*[/_])?(mean_)?(length|tokens|len)([/_].*)?"),
+    Rule("Completion length (tokens)", r"(?!.*clip|num_tokens|n_tokens)(.*[/_])?(mean_)?(length|tokens|len)([/_].*)?"),
     Rule("Entropy (nats per token)", r"(.*[/_])?entropy([/_].*)?"),
     Rule("KL to the reference (nats per token)", r"(.*[/_])?kl([/_].*)?"),
     Rule("Canary gap (trainer against engine)", r"canary.*(gap|max|mean).*|canary", log=True),
@@ -39,7 +39,7 @@ RULES = [
     Rule("Clipped tokens", r".*clip.*", percent=True, main=False),
     Rule("Gradient norm", r"(.*[/_])?grad(ient)?_?norm.*", main=False),
     Rule("Learning rate", r"(.*[/_])?(lr|learning_rate)", main=False),
-    Rule("Seconds per step", r".*(_s|_time|seconds|_sec)|time/.*|.*_seconds/.*", main=False),
+    Rule("Seconds per step", r".*(_s|_time|seconds|_sec)|time/.*|seconds/.*", main=False),
 ]
 
 
@@ -99,7 +99,7 @@ def short_labels(keys: list[str]) -> dict[str, str]:
 
 def _by_layer(keys: list[str]) -> dict[str, str] | None:
     """Labels for `name` (a mean over layers) beside `name/1`, `name/2`...; None when the keys are not of that form."""
-    ends = [re.fullmatch(r"(.*[^/])(?:/(\d+))?", key) for key in keys]
+    ends = [re.fullmatch(r"(.+?)(?:/(\d+))?", key) for key in keys]
     if len(keys) < 2 or len({end[1] for end in ends if end}) != 1 or None in ends:
         return None
     return {key: f"layer {end[2]}" if end[2] else "mean" for key, end in zip(keys, ends, strict=True) if end}

@@ -2,7 +2,7 @@
 
 Layered layout in the manner of Sugiyama, Tagawa and Toda (1981): longest-path layers, way points for edges that skip
 layers, barycentre ordering, then coordinates. All edges of one stage share their way points: a problem set that feeds
-six stages is one line with six exits.
+six stages is one line with six exits. Lines that only lead to an evaluation are drawn faint: they are not the recipe.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ TALL = Shape(along=42, across=108, gap_along=30, gap_across=14)
 def draw(nodes: Sequence[Node], edges: Sequence[tuple[str, str]], *, vertical: bool = False) -> Markup:
     """The graph of `nodes` (in pipeline order) and `edges` (source, target), flowing right, or down if `vertical`."""
     layer = _layers(nodes, edges)
-    segments = _segments(edges, layer)
+    watched = {node.name for node in nodes if node.css in ("scores", "report")}
+    recipe = _segments([edge for edge in edges if edge[1] not in watched], layer)
+    segments = list(dict.fromkeys(recipe + _segments(edges, layer)))
     columns = _order(nodes, layer, segments)
     shape = TALL if vertical else WIDE
     centre = _place(columns, segments, layer, shape)
@@ -56,7 +58,10 @@ def draw(nodes: Sequence[Node], edges: Sequence[tuple[str, str]], *, vertical: b
     length = depth * shape.along + (depth - 1) * shape.gap_along + 4
     breadth = max((centre[i] + _size(i, layer, shape) / 2 for i in centre), default=0.0) + 2
     css = {node.name: node.css for node in nodes}
-    parts = [_edge(s, t, centre, layer, shape, vertical, css[s[0]]) for s, t in segments]
+    parts = []
+    for source, target in segments:
+        colour = css[source[0]] if (source, target) in recipe else f"{css[source[0]]} aside"
+        parts.append(_edge(source, target, centre, layer, shape, vertical, colour))
     parts += [_node(node, centre[(node.name, layer[node.name])], layer[node.name], shape, vertical) for node in nodes]
     label = "Pipeline: " + "; ".join(f"{a} feeds {b}" for a, b in edges) if edges else "Pipeline"
     size = (breadth, length) if vertical else (length, breadth)

@@ -50,6 +50,8 @@ def transcripts(scores: ScoreSet, *, per_family: int = 3, chars: int = 4000) -> 
     if not {"model", "id"} <= set(index[0] if index else {}):
         return []
     models = [name for name in scores.models if any(row["model"] == name for row in index)]
+    if not models:
+        return []
     chosen = _choose(index, models, per_family)
     rows = _read(scores, None, ids=[key for _, key in chosen])
     by_id: dict[str, list[Json]] = {}

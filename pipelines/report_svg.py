@@ -151,7 +151,7 @@ def line_chart(
     label = f"{title}. " + "; ".join(_in_words(s, percent) for s in shown)
     frame = {"data_x": f"{across.low:g} {across.high:g}", "data_y": f"{up.low:g} {up.high:g}", "data_log": int(log)}
     drawing = svg(WIDTH, HEIGHT, label, *body, css="chart", data_pct=int(percent), **frame)
-    notes = [f"bold: moving average of {window} points; faint: as logged"] if rough else []
+    notes = [f"bold: mean over {window} points; faint: as logged"] if rough else []
     notes += [f"{left_out} more series not drawn"] if left_out > 0 else []
     legend = [(f"s{i}", s.label, _value(s.finite()[-1], percent)) for i, s in enumerate(shown)]
     return Chart(title, drawing, legend, "; ".join(notes))
@@ -198,7 +198,7 @@ def _axes(across: Scale, up: Scale, marks: list[float], percent: bool) -> Markup
     for mark in marks:
         y = up(mark)
         parts.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=f"{y:.1f}", y2=f"{y:.1f}", class_="grid"))
-        text = f"{100 * mark:g}%" if percent else pretty(round(mark, 12))
+        text = f"{100 * mark:g}%" if percent else _power(mark) if up.log else pretty(round(mark, 12))
         parts.append(tag("text", text, x=LEFT - 6, y=f"{y + 4:.1f}", text_anchor="end"))
     steps = [t for t in ticks(across.low, across.high, 5) if across.low <= t <= across.high and t == int(t)]
     for t in steps or [across.low]:
@@ -207,12 +207,25 @@ def _axes(across: Scale, up: Scale, marks: list[float], percent: bool) -> Markup
     return tag("g", *parts, class_="axes")
 
 
+def _power(value: float) -> str:
+    """A whole power of ten as `1e-4`; other values as usual."""
+    exponent = round(math.log10(value)) if value > 0 else 0
+    whole = value > 0 and math.isclose(value, 10.0**exponent)
+    return f"1e{exponent}" if whole and not 0 <= exponent <= 3 else pretty(value)
+
+
 def _limit_line(up: Scale, limit: float | None) -> Markup:
     if limit is None:
         return Markup("")
     y = f"{up(limit):.1f}"
     line = tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y)
-    text = tag("text", f"limit {pretty(limit)}", x=WIDTH - RIGHT, y=f"{up(limit) + 13:.1f}", text_anchor="end")
+    text = tag(
+        "text",
+        f"limit {_power(limit) if up.log else pretty(limit)}",
+        x=WIDTH - RIGHT,
+        y=f"{up(limit) + 13:.1f}",
+        text_anchor="end",
+    )
     return tag("g", line, text, class_="limit")
 
 

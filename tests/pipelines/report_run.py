@@ -36,7 +36,7 @@ CONFIG: dict[str, dict[str, Any]] = {
 }
 
 
-def make_run(folder: Path, *, steps: int = 60, problems: int = 40, hostile: str = "") -> Path:
+def make_run(folder: Path, *, steps: int = 60, problems: int = 16, hostile: str = "") -> Path:
     """A complete run in `folder`; `hostile` is planted in prompts, completions, metric names and configs."""
     folder.mkdir(parents=True, exist_ok=True)
     draw = random.Random(0)
