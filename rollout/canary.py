@@ -13,6 +13,7 @@ from typing import Any
 from rollout.types import Engine
 
 Probes = Sequence[Sequence[int]]
+PROBE_LENGTH = 48  # tokens
 
 
 class CanaryFailure(RuntimeError):
@@ -59,7 +60,7 @@ class Canary:
         mean_gap: float | None = None,
         texts: Probes = (),
         sequences: int = 4,
-        length: int = 48,
+        length: int = PROBE_LENGTH,
         seed: int = 0,
     ) -> None:
         limits = (1e-3, 1e-4) if precision == "float32" else (0.5, 0.02)

@@ -1,0 +1,235 @@
+"""Group-relative policy optimisation: problems and a scorer in, a better model out."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, nullcontext
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+from datasets import Dataset
+from transformers import TrainerCallback
+from transformers.trainer_callback import PrinterCallback
+from trl import GRPOConfig
+
+from models.chat import render_prompt
+from models.checkpoint import last_checkpoint, load_model, load_tokenizer, save_model
+from models.router_callback import RouterCallback
+from rl.config import GrpoSettings
+from rl.numbers import log_line
+from rl.trainer import Inputs, Trainer
+from rollout.canary import PROBE_LENGTH, Canary
+from rollout.factory import make_engine
+from rollout.types import Engine, Scorer
+
+
+class Log(Protocol):
+    def __call__(self, step: int, **numbers: Any) -> None: ...
+
+
+class Bar(Protocol):
+    def advance(self, n: int = 1, **fields: Any) -> None: ...
+
+
+class Reporter(TrainerCallback):
+    """Hands each step's numbers to the stage's log and bar, and replaces the reference when it is due."""
+
+    def __init__(self, settings: GrpoSettings, log: Log, progress: Callable[[str, int | None], Bar]) -> None:
+        self._settings, self._log, self._progress = settings, log, progress
+        self.trainer: Trainer | None = None
+        self.lines: list[dict[str, float]] = []
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._bar = self._progress("grpo", state.max_steps)
+        if state.global_step:
+            self._bar.advance(state.global_step)
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._began = time.perf_counter()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        assert self.trainer is not None
+        self.trainer.note(**{"seconds/step": time.perf_counter() - self._began})
+        every = self._settings.ref_every
+        if every and state.global_step % every == 0:
+            self.trainer.replace_reference()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        if not logs or "loss" not in logs:
+            return
+        line = log_line(logs)
+        parts = [line.get(f"seconds/{name}", 0.0) for name in ("sync", "canary", "generate", "score")]
+        line["seconds/train"] = line["seconds/step"] - sum(parts)
+        self.lines.append(line)
+        self._log(state.global_step, **line)
+        self._bar.advance(1, **{key: line[key] for key in ("reward", "accuracy", "length") if key in line})
+
+
+def train_grpo(
+    model_path: str | Path,
+    rows: Sequence[Mapping[str, Any]],
+    config: GrpoSettings,
+    scorer: Scorer,
+    out_dir: str | Path,
+    *,
+    seed: int,
+    log: Log,
+    progress: Callable[[str, int | None], Bar],
+    scratch: str | Path,
+    resumed: Callable[[int], None] = lambda step: None,
+    engine: Engine | None = None,
+) -> dict[str, Any]:
+    """Train the model of `model_path` on problem rows against `scorer` and save it to `out_dir`.
+
+    Checkpoints go to `scratch`; a call that finds one there goes on from it (after `resumed(step)`) and ends as an
+    uninterrupted run would. `engine`: use this one and leave it open; by default one is made from the settings.
+    Returns steps, samples, tokens, seconds, canary_gap (largest), and reward, accuracy, length over the first and last
+    tenth of the steps (`reward_first`, `reward_last`, ...).
+
+    Raises ValueError with one line where data or settings do not fit, CanaryFailure when a sync went wrong.
+    """
+    began = time.monotonic()
+    tokenizer, start = load_tokenizer(model_path), last_checkpoint(scratch)
+    prompts_ids = [render_prompt(tokenizer, row, config.template) for row in rows]
+    model = load_model(model_path)
+    length = _check_sizes(model, prompts_ids, config)
+    dtype = _engine_dtype(config)
+    with nullcontext(engine) if engine else closing(_make_engine(config, model_path, length, dtype, seed)) as engine:
+        vocab = model.config.get_text_config().vocab_size
+        canary = Canary(vocab, precision=dtype, max_gap=config.canary_max_gap, texts=prompts_ids[:2], seed=seed)
+        router, reporter = RouterCallback(config.policy, model), Reporter(config, log, progress)
+        trainer = Trainer(
+            settings=config,
+            inputs=Inputs(rows, prompts_ids, engine, canary, scorer),
+            reference=load_model(model_path) if config.beta else None,
+            model=model,
+            args=_arguments(config, scratch, seed),
+            train_dataset=Dataset.from_dict({"prompt": _order(len(rows), config, seed)}),
+            processing_class=tokenizer,
+            callbacks=[router, reporter],
+        )
+        trainer.remove_callback(PrinterCallback)
+        reporter.trainer = trainer
+        if start is not None:
+            resumed(int(start.name.rsplit("-", 1)[1]))
+        trainer.train(resume_from_checkpoint=str(start) if start else None)
+    save_model(model, tokenizer, out_dir, dtype=config.save_dtype)
+    return {**_summary(reporter.lines, trainer), "seconds": round(time.monotonic() - began, 1)}
+
+
+def _engine_dtype(config: GrpoSettings) -> Literal["float32", "bfloat16"]:
+    if config.engine_dtype != "auto":
+        return config.engine_dtype
+    return "bfloat16" if torch.cuda.is_available() else "float32"
+
+
+def _make_engine(config: GrpoSettings, model_path: str | Path, length: int, dtype: Any, seed: int) -> Engine:
+    return make_engine(
+        config.engine,
+        model_path,
+        max_model_len=length,
+        dtype=dtype,
+        max_num_seqs=config.max_num_seqs,
+        kv_cache_gib=config.kv_cache_gib,
+        gpu_memory=config.gpu_memory,
+        # The correction compares with the trainer's log-probs at the sampling temperature; nothing else does.
+        processed_logprobs=config.correction != "off" and config.temperature != 1.0,
+        seed=seed,
+    )
+
+
+def _check_sizes(model: Any, prompts_ids: Sequence[Sequence[int]], config: GrpoSettings) -> int:
+    """Tokens the engine must hold: longest prompt plus completion, and the canary's probes."""
+    if not prompts_ids:
+        raise ValueError("grpo: there are no problems to train on")
+    prompt = max(len(ids) for ids in prompts_ids)
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if positions is not None and prompt + config.max_tokens > positions:
+        raise ValueError(
+            f"grpo: the longest prompt ({prompt} tokens) and max_tokens ({config.max_tokens}) exceed the model's "
+            f"{positions} positions: lower max_tokens to {positions - prompt} or drop long prompts"
+        )
+    return max(prompt + config.max_tokens, PROBE_LENGTH + 1)
+
+
+def _order(n_rows: int, config: GrpoSettings, seed: int) -> list[str]:
+    """Row numbers (as text) for the whole run, epoch after epoch in a new order each: one pass over it is the run.
+
+    TRL's own sampler would begin again with the first epoch's order after a resume.
+    """
+    rollouts = -(-config.steps // config.updates_per_rollout)
+    wanted = rollouts * config.prompts_per_step * config.minibatches
+    draw = random.Random(f"r1-grpo/{seed}")
+    order: list[int] = []
+    while len(order) < wanted:
+        epoch = list(range(n_rows))
+        draw.shuffle(epoch)
+        order += epoch
+    return [str(row) for row in order[:wanted]]
+
+
+def _arguments(config: GrpoSettings, scratch: str | Path, seed: int) -> GRPOConfig:
+    cuda = torch.cuda.is_available()
+    chunk = config.updates_per_rollout
+    return GRPOConfig(
+        output_dir=str(scratch),
+        max_steps=config.steps,
+        per_device_train_batch_size=config.prompts_per_step * config.group // config.accumulate,
+        gradient_accumulation_steps=config.accumulate,
+        steps_per_generation=config.accumulate * config.minibatches,
+        num_iterations=config.inner_epochs,
+        num_generations=config.group,
+        max_completion_length=config.max_tokens,
+        temperature=config.temperature,
+        top_p=config.top_p,
+        beta=0.0,  # the trainer sets it: TRL would load a second reference model
+        use_bias_correction_kl=config.ratio_weighted_kl,
+        loss_type=config.loss,
+        importance_sampling_level=config.level,
+        epsilon=config.epsilon,
+        epsilon_high=config.epsilon_high,
+        delta=config.delta,
+        mask_truncated_completions=config.mask_truncated,
+        off_policy_mask_threshold=config.off_policy_mask,
+        entropy_coef=config.entropy_coef,
+        vllm_importance_sampling_correction=config.correction != "off",
+        vllm_importance_sampling_mode="token_truncate" if config.correction == "off" else config.correction,
+        vllm_importance_sampling_clip_max=config.correction_cap,
+        router_aux_loss_coef=config.policy.aux_coef,
+        learning_rate=config.lr,
+        lr_scheduler_type="constant_with_warmup" if config.lr_schedule == "constant" else config.lr_schedule,
+        warmup_steps=config.warmup,
+        weight_decay=config.weight_decay,
+        adam_beta2=config.beta2,
+        max_grad_norm=config.max_grad_norm,
+        optim="adamw_torch_fused",
+        bf16=config.precision == "bf16" or (config.precision == "auto" and cuda),
+        gradient_checkpointing=config.gradient_checkpointing,
+        shuffle_dataset=False,
+        logging_steps=1,
+        # Checkpoints only between rollout batches: the batch itself is not saved.
+        save_strategy="steps" if config.save_every else "no",
+        save_steps=max(chunk, -(-config.save_every // chunk) * chunk),
+        save_total_limit=1,
+        seed=seed,
+        data_seed=seed,
+        dataloader_pin_memory=cuda,
+        report_to="none",
+        disable_tqdm=True,
+    )
+
+
+def _summary(lines: Sequence[Mapping[str, float]], trainer: Trainer) -> dict[str, Any]:
+    """What the manifest keeps: means over the first and last tenth of the steps, and the canary's largest gap."""
+    tenth = max(1, len(lines) // 10)
+    numbers: dict[str, Any] = {"steps": trainer.state.global_step, "tokens": trainer.state.num_input_tokens_seen}
+    for name in ("reward", "accuracy", "length"):
+        for part, chosen in (("first", lines[:tenth]), ("last", lines[-tenth:])):
+            values = [line[name] for line in chosen if name in line]
+            if values:
+                numbers[f"{name}_{part}"] = sum(values) / len(values)
+    gaps = [line["canary_gap/max"] for line in lines if "canary_gap/max" in line]
+    return {**numbers, **({"canary_gap": max(gaps)} if gaps else {})}

@@ -1,0 +1,68 @@
+"""Log-probabilities of completions without paying for padding: rows are packed to the left, sorted by length and run
+a token budget at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def completion_logprobs(
+    model: Any,
+    input_ids: Tensor,
+    attention_mask: Tensor,
+    keep: int,
+    *,
+    batch_tokens: int,
+    entropy: bool = False,
+    aux_loss: bool = False,
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """(log-probs, entropies, auxiliary loss) of the last `keep` tokens of each row, with gradient where enabled.
+
+    Args:
+        model: a causal model with TRL's fused head (`add_fused_lm_head`), which never holds the whole logits tensor.
+        input_ids, attention_mask: (B, P + C), prompts padded on the left, completions on the right; a masked
+            completion (all zeros) costs nothing and gets zeros.
+        batch_tokens: tokens per forward pass, padding included; a longer row goes alone.
+
+    Returns:
+        two (B, C) tensors, C = `keep`, zero where masked, and the token-weighted mean of the router loss.
+    """
+    lengths = attention_mask.sum(dim=1)
+    prompt_lengths = attention_mask[:, :-keep].sum(dim=1)
+    starts = attention_mask.argmax(dim=1)
+    order = torch.argsort(lengths, descending=True, stable=True)
+    logps, entropies, losses = [], [], []
+    for rows in _budget(order, lengths[order].tolist(), batch_tokens):
+        width = int(lengths[rows[0]])
+        columns = torch.arange(width, device=input_ids.device)
+        mask = columns < lengths[rows, None]
+        ids = input_ids[rows].gather(1, (starts[rows, None] + columns).clamp(max=input_ids.size(1) - 1))
+        labels = ids.masked_fill(~mask | (columns < prompt_lengths[rows, None]), -100)
+        extra = {"output_router_logits": True} if aux_loss else {}
+        out = model(input_ids=ids, attention_mask=mask.long(), labels=labels, fused_lm_head=True, **extra)
+        # Log-prob j of a row belongs to its token j + 1, so completion token c stands at prompt length + c - 1.
+        where = prompt_lengths[rows, None] - 1 + torch.arange(keep, device=ids.device)
+        inside = where < lengths[rows, None] - 1
+        where = where.clamp(min=0, max=max(width - 2, 0))
+        logps.append(out.log_probs.gather(1, where) * inside)
+        entropies.append(out.entropy.gather(1, where) * inside if entropy else None)
+        losses.append(out.aux_loss * mask.sum() if aux_loss else None)
+    back = torch.argsort(order)
+    return (
+        torch.cat(logps)[back],
+        torch.cat(entropies)[back] if entropy else None,
+        torch.stack(losses).sum() / lengths.sum() if aux_loss else None,
+    )
+
+
+def _budget(order: Tensor, lengths: list[int], batch_tokens: int) -> list[Tensor]:
+    """Cut row indices, longest first, so that rows x longest row stays within the budget (at least one row each)."""
+    parts, first = [], 0
+    for i in range(1, len(lengths) + 1):
+        if i == len(lengths) or (i - first + 1) * max(lengths[first], 1) > batch_tokens:
+            parts.append(order[first:i])
+            first = i
+    return parts

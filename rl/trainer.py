@@ -1,0 +1,183 @@
+"""TRL's `GRPOTrainer` with our engine, our scorer and our batching. The loss stays TRL's."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from trl import GRPOConfig, GRPOTrainer
+from trl.trainer.utils import add_fused_lm_head
+
+from models.checkpoint import WholeCheckpoints, load_model, save_model
+from rl.advantages import group_advantages
+from rl.config import GrpoSettings
+from rl.logprobs import completion_logprobs
+from rl.numbers import step_numbers
+from rollout.canary import Canary
+from rollout.requests import request_seed
+from rollout.types import Engine, Rollout, Sample, SamplingParams, Scorer
+
+REFERENCE = "reference"  # folder in a checkpoint, written once the reference has been replaced
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the trainer draws on: rows and their rendered prompts (same order), engine, canary and scorer."""
+
+    rows: Sequence[Mapping[str, Any]]
+    prompts_ids: Sequence[list[int]]
+    engine: Engine
+    canary: Canary
+    scorer: Scorer
+
+
+class Trainer(WholeCheckpoints, GRPOTrainer):
+    """Three of TRL's steps are replaced: prompts to ids, ids to completions, completions to rewards; and log-probs
+    are computed by token budget. A dataset row is the index of a problem, as text."""
+
+    def __init__(
+        self, *, settings: GrpoSettings, inputs: Inputs, reference: Any | None, args: GRPOConfig, **kwargs: Any
+    ) -> None:
+        self.settings, self.inputs = settings, inputs
+        super().__init__(args=args, reward_funcs=_scored_elsewhere, **kwargs)
+        if reference is not None:  # given to TRL, it would load it again, with the slow experts
+            self.beta, self.ref_model = settings.beta, reference.requires_grad_(False).eval()
+            add_fused_lm_head(self.ref_model, temperature=settings.temperature)
+        # TRL applies the trainer/engine correction only to its own vLLM path; this switch is all that the path needs.
+        self.use_vllm = settings.correction != "off"
+        self._synced_step = -1
+        self._rollouts: list[Rollout] = []
+        self._advantages: Tensor | None = None
+
+    def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
+        return [self.inputs.prompts_ids[int(index)] for index in prompts], None, {}
+
+    def _generate_single_turn(
+        self, prompt_ids: list[list[int]], images: Any, multimodal_fields: Any, num_generations: int, **_: Any
+    ) -> tuple[list[list[int]], list[list[float]]]:
+        """Sync the engine where the weights have changed, ask the canary, then sample `num_generations` per prompt."""
+        self._sync()
+        began = time.perf_counter()
+        step = self.state.global_step
+        params = SamplingParams(
+            temperature=self.settings.temperature,
+            top_p=self.settings.top_p,
+            max_tokens=self.settings.max_tokens,
+            seed=request_seed(self.args.seed, step) % 2**31,
+            stop_ids=tuple(self.eos_token_ids),
+        )
+        groups = self.inputs.engine.generate(prompt_ids[::num_generations], params, num_generations)
+        self._rollouts = [rollout for group in groups for rollout in group]
+        self.note(**{"seconds/generate": time.perf_counter() - began})
+        return [r.completion_ids for r in self._rollouts], [r.logprobs for r in self._rollouts]
+
+    def _sync(self) -> None:
+        if self._synced_step == self.state.global_step:
+            return
+        began = time.perf_counter()
+        model = self.accelerator.unwrap_model(self.model)
+        self.inputs.engine.sync(model)
+        self._synced_step = self.state.global_step
+        synced = time.perf_counter()
+        gap = self.inputs.canary.check(model, self.inputs.engine, step=self.state.global_step)
+        self.note(
+            **{"canary_gap/max": gap.max, "canary_gap/mean": gap.mean, "canary_rounds": gap.rounds},
+            **{"seconds/sync": synced - began, "seconds/canary": time.perf_counter() - synced},
+        )
+
+    def _calculate_rewards(
+        self, inputs: list[dict[str, Any]], prompts: Any, completions: list[str], completion_ids_list: Any
+    ) -> Tensor:
+        """Score the groups; returns (B, 1) totals, NaN where there is none, and keeps our advantages for the loss."""
+        began = time.perf_counter()
+        rows = [self.inputs.rows[int(item["prompt"])] for item in inputs]
+        samples = [_sample(*one) for one in zip(rows, completions, self._rollouts, strict=True)]
+        size = self.settings.group
+        scored = self.inputs.scorer([samples[i : i + size] for i in range(0, len(samples), size)])
+        advantages = group_advantages(scored.total_P_G, self.settings.scale_rewards)
+        self._advantages = torch.tensor(advantages.values_P_G, device=self.accelerator.device).flatten()
+        self.note(
+            zero_variance=advantages.zero_variance,
+            unscored=advantages.unscored,
+            grading_errors=scored.errors,
+            **step_numbers(scored, samples, self.settings.correct),
+            **{"seconds/score": time.perf_counter() - began},
+        )
+        totals = [float("nan") if r is None else r for group in scored.total_P_G for r in group]
+        return torch.tensor(totals, device=self.accelerator.device)[:, None]
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        output: dict[str, Any] = super()._generate_and_score_completions(inputs)
+        output["advantages"] = self._advantages
+        return output
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: Any,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        logits_to_keep: int,
+        batch_size: int | None = None,
+        compute_entropy: bool = False,
+        compute_aux_loss: bool = False,
+        **_: Any,
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        with self.accelerator.autocast():
+            return completion_logprobs(
+                model,
+                input_ids,
+                attention_mask,
+                logits_to_keep,
+                batch_tokens=self.settings.batch_tokens,
+                entropy=compute_entropy,
+                aux_loss=compute_aux_loss,
+            )
+
+    def note(self, **numbers: float) -> None:
+        """Add numbers to this step's log line (averaged if the line covers several)."""
+        for name, value in numbers.items():
+            self._metrics["train"][name].append(float(value))
+
+    def replace_reference(self) -> None:
+        """The reference becomes the current policy, buffers included (R1: every 400 steps)."""
+        if self.ref_model is not None:
+            self.ref_model.load_state_dict(self.accelerator.unwrap_model(self.model).state_dict())
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Also keeps a replaced reference: without it a resumed run would fall back to the first one."""
+        every = self.settings.ref_every
+        if self.ref_model is not None and every and self.state.global_step >= every:
+            folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}" / REFERENCE
+            save_model(self.ref_model, None, folder)
+        super()._save_checkpoint(model, trial)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any | None = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        folder = Path(resume_from_checkpoint) / REFERENCE
+        if self.ref_model is not None and folder.exists():
+            dtype = str(self.ref_model.dtype).removeprefix("torch.")
+            self.ref_model.load_state_dict(load_model(folder, dtype, device="cpu").state_dict())
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """No model card in a checkpoint folder."""
+
+
+def _scored_elsewhere(**_: Any) -> list[float]:
+    """Named as TRL's one reward function; the scorer does the work."""
+    raise AssertionError("rewards come from the scorer")
+
+
+def _sample(row: Mapping[str, Any], completion: str, rollout: Rollout) -> Sample:
+    return Sample(
+        prompt=str(row["prompt"]),
+        completion=completion,
+        answer=row.get("answer"),
+        finish=rollout.finish,
+        n_tokens=len(rollout.completion_ids),
+        row=row,
+    )
