@@ -12,6 +12,16 @@ from typing import Any, Literal
 Split = Literal["train", "dev", "test"]
 
 
+def split_of(prompt: str) -> Split:
+    """10% test, 5% dev, the rest train, decided by the prompt alone.
+
+    No seed enters, so a problem held out once is held out for every seed, and the pre-training text of the shipped
+    base (train problems only) cannot contain it.
+    """
+    bucket = int(hashlib.sha256(b"split:" + prompt.encode()).hexdigest()[:8], 16) % 20
+    return "test" if bucket < 2 else "dev" if bucket == 2 else "train"
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """One generated problem with a worked solution and the kind of guess a hasty writer would blurt out."""
@@ -31,13 +41,8 @@ class Item:
 
     @property
     def split(self) -> Split:
-        """10% test, 5% dev, the rest train, decided by the prompt alone.
-
-        No seed enters, so a problem held out once is held out for every seed, and the pre-training text of the
-        shipped base (train problems only) cannot contain it.
-        """
-        bucket = int(hashlib.sha256(b"split:" + self.prompt.encode()).hexdigest()[:8], 16) % 20
-        return "test" if bucket < 2 else "dev" if bucket == 2 else "train"
+        """See `split_of`."""
+        return split_of(self.prompt)
 
     def row(self) -> dict[str, Any]:
         """The Problems row of this item."""
@@ -71,10 +76,12 @@ def draw(generators: list[Generator], rng: random.Random, split: Split | None = 
 def draw_distinct(generators: list[Generator], rng: random.Random, split: Split, n: int) -> list[Item]:
     """`n` different items of one split; ValueError when the generators cannot give that many."""
     found: dict[str, Item] = {}
-    for tries, item in enumerate(draw(generators, rng, split)):
+    repeats = 0
+    for item in draw(generators, rng, split):
+        repeats = repeats + 1 if item.id in found else 0
         found.setdefault(item.id, item)
         if len(found) == n:
             return list(found.values())
-        if tries > 200 * n + 2000:
+        if repeats > 500:  # nothing new in 500 draws: over 99% of what there is has been seen
             break
     raise ValueError(f"only {len(found)} different problems in split {split!r}, {n} asked for; ask for fewer")

@@ -1,0 +1,116 @@
+"""Problems from outside: JSONL and Parquet files, `datasets` names, reasoning-gym kinds, all as Problems rows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+GENERATED = {"arithmetic": "math", "python": "code"}
+"""Built-in families: the word in `source:` and the family its problems carry."""
+
+PREFIXES = ("datasets:", "reasoning-gym:")
+
+
+class SourceError(ValueError):
+    """A source that cannot be read; the message says what and what to do."""
+
+
+def check_source(source: str, resolve: Any = Path) -> str | None:
+    """Why `source` cannot work, or None. Opens nothing."""
+    if source.startswith(PREFIXES):
+        return None if source.split(":", 1)[1] else f"source {source!r} names nothing after the colon"
+    if Path(source).suffix in (".jsonl", ".parquet"):
+        return None if Path(resolve(source)).exists() else f"source file {source} does not exist"
+    unknown = [word for word in source.split("+") if word not in GENERATED]
+    if not unknown:
+        return None
+    return (
+        f"source {unknown[0]!r} is none of {', '.join(GENERATED)}, a .jsonl or .parquet file, "
+        "datasets:NAME or reasoning-gym:KIND"
+    )
+
+
+def read_source(source: str, *, columns: Mapping[str, str], size: int, seed: int) -> Iterator[dict[str, Any]]:
+    """Problems rows of an outside source in its own order; SourceError when it cannot be read.
+
+    `columns` maps our names (prompt, answer, tests, ...) to the source's. Columns we do not know pass through.
+    `size` bounds generated sources (reasoning-gym), which are endless.
+    """
+    if source.startswith("datasets:"):
+        rows = _read_dataset(source.removeprefix("datasets:"))
+    elif source.startswith("reasoning-gym:"):
+        rows = _read_gym(source.removeprefix("reasoning-gym:").split(","), size, seed)
+    elif source.endswith(".jsonl"):
+        rows = _read_jsonl(Path(source))
+    else:
+        rows = _read_parquet(Path(source))
+    for number, row in enumerate(rows, 1):
+        yield _normalise(row, columns, f"{source}, row {number}")
+
+
+def _normalise(row: Mapping[str, Any], columns: Mapping[str, str], where: str) -> dict[str, Any]:
+    named = {ours: row[theirs] for ours, theirs in columns.items() if theirs in row}
+    out = {k: v for k, v in row.items() if k not in columns.values()} | named
+    prompt = out.get("prompt")
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise SourceError(f"{where}: no text in column 'prompt'; name the column with `columns: {{prompt: NAME}}`")
+    tests = out.get("tests")
+    out["tests"] = json.dumps(tests) if isinstance(tests, dict) else tests or None
+    answer = out.get("answer")
+    out["answer"] = None if answer is None else str(answer)
+    if out["answer"] is None and out["tests"] is None:
+        raise SourceError(f"{where}: neither 'answer' nor 'tests': nothing can grade it; map one with `columns:`")
+    out.setdefault("family", "code" if out["tests"] else "math")
+    out.setdefault("kind", out["family"])
+    out.setdefault("system", None)
+    out["id"] = str(out.get("id") or f"{out['kind']}-{hashlib.sha256(prompt.encode()).hexdigest()[:12]}")
+    return out
+
+
+def _read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise SourceError(f"{path}:{number}: not JSON ({error.msg})") from None
+            if not isinstance(row, dict):
+                raise SourceError(f"{path}:{number}: a JSON object is expected, not {type(row).__name__}")
+            yield row
+
+
+def _read_parquet(path: Path) -> Iterator[dict[str, Any]]:
+    import pyarrow.parquet as pq  # type: ignore[import-untyped,unused-ignore]
+
+    for batch in pq.ParquetFile(path).iter_batches():
+        yield from batch.to_pylist()
+
+
+def _read_dataset(name: str) -> Iterator[dict[str, Any]]:
+    """`NAME`, `NAME:SPLIT` or `NAME/CONFIG:SPLIT` is handed to `datasets.load_dataset`; a local folder works too."""
+    from datasets import load_dataset
+
+    name, _, split = name.partition(":")
+    try:
+        yield from load_dataset(name, split=split or "train")
+    except (FileNotFoundError, ValueError, ConnectionError) as error:
+        raise SourceError(f"datasets:{name}: {str(error).splitlines()[0]}") from error
+
+
+def _read_gym(kinds: list[str], size: int, seed: int) -> Iterator[dict[str, Any]]:
+    try:
+        import reasoning_gym  # type: ignore[import-untyped,unused-ignore]
+    except ImportError:
+        raise SourceError("reasoning-gym is not installed: pip install 'r1[reasoning-gym]'") from None
+    for kind in kinds:
+        try:
+            data = reasoning_gym.create_dataset(kind, size=-(-size // len(kinds)), seed=seed)
+        except ValueError as error:
+            raise SourceError(f"reasoning-gym:{kind}: {error}") from error
+        for entry in data:
+            yield {"prompt": entry["question"], "answer": entry["answer"], "family": "gym", "kind": kind}

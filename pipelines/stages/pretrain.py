@@ -1,0 +1,52 @@
+"""`pretrain`: the tiny DeepSeek-V3 reads generated text; this is how the shipped base was made."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from pydantic import Field
+
+from pipelines.artifacts import Model
+from pipelines.context import Context
+from pipelines.stage import StageConfig, stage
+from sft.pretrain import PretrainSettings
+
+
+class PretrainConfig(StageConfig, PretrainSettings):
+    """A tiny base from nothing. The text is made from train-split problems only."""
+
+    vocab_size: int = Field(512, ge=270, description="tokens of the byte-level BPE, trained on the same text")
+    layers: int = Field(3, ge=2, description="transformer layers, the first of them dense")
+    hidden_size: int = Field(128, ge=32, description="width of the residual stream")
+    worked_share: float = Field(0.5, ge=0, le=1, description="share of documents that show their work")
+
+
+@stage(version=1, summary="pre-train the tiny DeepSeek-V3 on generated text")
+def pretrain(ctx: Context, config: PretrainConfig) -> Model:
+    import torch
+
+    from models.checkpoint import save_model
+    from models.router import RouterPolicy
+    from models.router_callback import RouterCallback
+    from models.tiny import build_config, build_model
+    from models.tokenizer import train_tokenizer
+    from pipelines.problems.corpus import corpus
+    from sft.pretrain import pretrain as read_text
+    from sft.train import Reporter
+
+    def documents() -> Any:
+        return corpus(ctx.seed, worked_share=config.worked_share)
+
+    tokenizer = train_tokenizer(itertools.islice(documents(), 20_000), vocab_size=config.vocab_size)
+    ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
+    shape = build_config(len(tokenizer), hidden_size=config.hidden_size, layers=config.layers, **ids)
+    model = build_model(shape, seed=ctx.seed)
+    model.set_experts_implementation("grouped_mm")
+    torch.set_flush_denormal(True)
+    reporter = Reporter(ctx.log, lambda _, total: ctx.progress("pretrain", total))
+    callbacks = [RouterCallback(RouterPolicy.parse(config.router), model), reporter]
+    loss = read_text(model, tokenizer, documents, config, seed=ctx.seed, scratch=ctx.scratch, callbacks=callbacks)
+    save_model(model, tokenizer, ctx.out / "model", dtype="bfloat16")
+    ctx.summary(loss=loss, parameters=model.num_parameters())
+    return Model(ctx.out / "model")

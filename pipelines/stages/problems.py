@@ -1,0 +1,129 @@
+"""`problems`: train, development and held-out problems, cold-start and general samples, from one seed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from pydantic import Field
+
+from pipelines.artifacts import Problems, Samples, write_rows
+from pipelines.context import Context
+from pipelines.problems.items import Item, Split, draw_distinct, split_of
+from pipelines.problems.sources import GENERATED, SourceError, check_source, read_source
+from pipelines.stage import StageConfig, StageError, stage
+
+
+class ProblemsConfig(StageConfig):
+    """Problems and where they come from. A problem's split is decided by its text: no seed moves it."""
+
+    source: str = Field(
+        "arithmetic+python",
+        description="generated families (arithmetic, python, joined by +), a .jsonl or .parquet file, "
+        "datasets:NAME[:SPLIT], or reasoning-gym:KIND[,KIND]",
+    )
+    n: int = Field(4096, ge=1, description="training problems, shared equally by generated families")
+    dev: int = Field(256, ge=0, description="development problems: choose settings on these")
+    holdout: int = Field(256, ge=1, description="test problems, used for nothing but evaluation")
+    cold_start: int = Field(384, ge=0, description="cold-start samples (generated families only)")
+    direct: float = Field(
+        0.5, ge=0, le=1, description="share of the cold start that answers at once, with no thinking"
+    )
+    general: int = Field(128, ge=0, description="general chat samples without reasoning, for the final SFT")
+    columns: dict[str, str] = Field({}, description="our column names (prompt, answer, tests) -> the source's")
+
+
+class ProblemSets(NamedTuple):
+    """Outputs: `problems.train`, `problems.dev`, `problems.holdout`, `problems.cold_start`, `problems.general`."""
+
+    train: Problems
+    dev: Problems
+    holdout: Problems
+    cold_start: Samples
+    general: Samples
+
+
+def _files(config: ProblemsConfig) -> Iterable[str]:
+    return [config.source] if config.source.endswith((".jsonl", ".parquet")) else []
+
+
+def _check(config: ProblemsConfig) -> Iterable[str]:
+    fault = None if list(_files(config)) else check_source(config.source)
+    return [fault] if fault else []
+
+
+@stage(version=1, summary="generate or read problems with held-out splits", files=_files, check=_check)
+def problems(ctx: Context, config: ProblemsConfig) -> ProblemSets:
+    rng = random.Random(f"problems:{ctx.seed}")
+    if config.source.split("+")[0] in GENERATED:
+        rows, cold = _generate(config, rng)
+    else:
+        rows, cold = _read(ctx, config, rng), []
+    held = {row["prompt"] for split in ("dev", "test") for row in rows[split]}
+    leaked = [row["id"] for row in rows["train"] + cold if row["prompt"] in held]
+    if leaked:
+        raise StageError(f"{len(leaked)} training rows are held out as well, for example {leaked[0]}")
+    general = [_general(rng) for _ in range(config.general)]
+    sets = {"train": rows["train"], "dev": rows["dev"], "holdout": rows["test"], "cold_start": cold, "general": general}
+    for name, listed in sets.items():
+        write_rows(ctx.out / name, listed)
+    ctx.summary(**{name: len(listed) for name, listed in sets.items()}, leaked=0)
+    made = {name: (Samples if name in ("cold_start", "general") else Problems)(ctx.out / name) for name in sets}
+    return ProblemSets(**made)  # type: ignore[arg-type]
+
+
+def _generate(config: ProblemsConfig, rng: random.Random) -> tuple[dict[str, list[dict[str, Any]]], list[Any]]:
+    from pipelines.problems.arithmetic import MATH
+    from pipelines.problems.functions import CODE
+
+    families = [{"math": MATH, "code": CODE}[GENERATED[word]] for word in config.source.split("+")]
+    wanted: dict[Split, int] = {"train": config.n + config.cold_start, "dev": config.dev, "test": config.holdout}
+    rows: dict[str, list[dict[str, Any]]] = {}
+    cold: list[dict[str, Any]] = []
+    for split, n in wanted.items():
+        items: list[Item] = []
+        for i, family in enumerate(families):
+            items += draw_distinct(family, rng, split, n // len(families) + (i < n % len(families)))
+        rng.shuffle(items)
+        if split == "train":
+            cold = [_cold(item, rng, config.direct) for item in items[: config.cold_start]]
+            items = items[config.cold_start :]
+        rows[split] = [item.row() for item in items]
+    return rows, cold
+
+
+def _cold(item: Item, rng: random.Random, direct: float) -> dict[str, Any]:
+    return _sample(item, "cold_start", worked=rng.random() >= direct)
+
+
+def _general(rng: random.Random) -> dict[str, Any]:
+    from pipelines.problems.general import GENERAL
+
+    return _sample(rng.choice(GENERAL)(rng), "general", worked=False)
+
+
+def _sample(item: Item, source: str, *, worked: bool) -> dict[str, Any]:
+    keep = ("id", "prompt", "family", "kind", "system")
+    row = item.row()
+    return {key: row[key] for key in keep} | {"completion": item.completion(worked=worked), "source": source}
+
+
+def _read(ctx: Context, config: ProblemsConfig, rng: random.Random) -> dict[str, list[dict[str, Any]]]:
+    """Rows of an outside source by content-decided split; its own duplicates are dropped."""
+    source = str(ctx.resolve(config.source)) if list(_files(config)) else config.source
+    size = 8 * (config.n + config.dev + config.holdout)
+    rows: dict[str, dict[str, dict[str, Any]]] = {"train": {}, "dev": {}, "test": {}}
+    try:
+        for row in read_source(source, columns=config.columns, size=size, seed=ctx.seed):
+            rows[split_of(row["prompt"])].setdefault(row["prompt"], row)
+    except SourceError as error:
+        raise StageError(str(error)) from error
+    out = {}
+    for split, n in (("train", config.n), ("dev", config.dev), ("test", config.holdout)):
+        listed = list(rows[split].values())
+        rng.shuffle(listed)
+        out[split] = listed[:n]
+        if not listed and n:
+            raise StageError(f"{config.source}: no problem falls into the {split} split; it is too small")
+    return out
