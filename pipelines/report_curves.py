@@ -33,9 +33,11 @@ RULES = [
     Rule("Canary gap (trainer against engine)", r"canary.*(gap|max|mean).*|canary", log=True),
     Rule("Expert load: MaxVio per layer", r"(?i).*max_?vio.*"),
     Rule("Expert load: emptiest expert, share of the mean", r".*min_load.*", main=False),
-    Rule("Loss", r"(.*[/_])?loss([/_].*)?"),
+    Rule("Engine against trainer: log-probability difference (nats)", r"mismatch/.*", log=True),
+    Rule("Loss", r"(?!aux)(.*[/_])?loss([/_].*)?"),
+    Rule("Finished completions", r"finished", percent=True),
     Rule("Zero-variance groups", r".*(zero_(var|std|variance)|degenerate).*", percent=True),
-    Rule("Unfinished or clipped completions", r".*(unfinished|truncat|clipped_ratio|finished).*", percent=True),
+    Rule("Unfinished or clipped completions", r".*(unfinished|truncat|clipped_ratio).*", percent=True),
     Rule("Clipped tokens", r".*clip.*", percent=True, main=False),
     Rule("Gradient norm", r"(.*[/_])?grad(ient)?_?norm.*", main=False),
     Rule("Learning rate", r"(.*[/_])?(lr|learning_rate)", main=False),
@@ -87,7 +89,10 @@ def _grouped(names: list[str]) -> list[tuple[str, list[str], Rule]]:
 
 
 def short_labels(keys: list[str]) -> dict[str, str]:
-    """Each name without the path that all of them share (`rewards/math` beside `rewards/code` is `math`)."""
+    """Each name without the path that all share: `part/math` beside `part/code` is `math`."""
+    root = next((key for key in keys if len(keys) > 1 and all(k == key or k.startswith(f"{key}/") for k in keys)), "")
+    if root:  # a number over everything beside the same number per part: `accuracy`, `accuracy/math`
+        return {key: key.removeprefix(root).lstrip("/") or "all" for key in keys}
     parts = [key.split("/") for key in keys]
     shared = 0
     while len(keys) > 1 and all(len(p) > shared + 1 and p[shared] == parts[0][shared] for p in parts):

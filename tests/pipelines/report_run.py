@@ -65,13 +65,37 @@ def grpo_row(step: int, steps: int, draw: random.Random) -> dict[str, Any]:
     """One line of a GRPO stage's metrics."""
     t = step / steps
     rise = 0.35 + 0.5 * (1 - math.exp(-3 * t)) + draw.gauss(0, 0.025)
-    row: dict[str, Any] = {"step": step, "reward": 1.1 * rise, "reward_std": 0.4 - 0.2 * t, "accuracy": min(rise, 1.0)}
-    row |= {"rewards/math": min(1.0, rise + 0.08), "rewards/code": rise - 0.1, "rewards/format": min(1.0, 0.8 + t)}
-    row |= {"length/mean": 22 + 14 * t + draw.gauss(0, 0.8), "length/max": 64.0, "entropy": 0.9 - 0.5 * t}
-    row |= {"kl": 0.002 + 0.03 * t, "clip/low": 0.004, "clip/high": 0.01 + 0.004 * draw.random()}
-    row |= {"canary/gap": 10 ** draw.uniform(-7.2, -6.2), "zero_variance": 0.2 + 0.4 * t, "lr": 2e-4, "grad_norm": 0.4}
+    row: dict[str, Any] = {
+        "step": step,
+        "reward": 1.1 * rise,
+        "reward_std": 0.4 - 0.2 * t,
+        "accuracy": min(rise, 1.0),
+        "accuracy/math": min(rise + 0.1, 1.0),
+    }
+    row |= {"part/math": min(1.0, rise + 0.08), "part/code": rise - 0.1, "part/format": min(1.0, 0.8 + t)}
+    row |= {
+        "length": 22 + 14 * t + draw.gauss(0, 0.8),
+        "length/right": 24 + 14 * t,
+        "finished": 0.99,
+        "entropy": 0.9 - 0.5 * t,
+    }
+    row |= {"kl": 0.002 + 0.03 * t, "clip_fraction": 0.01 + 0.004 * draw.random()}
+    row |= {
+        "canary_gap/max": 10 ** draw.uniform(-7.2, -6.2),
+        "canary_gap/mean": 2e-8,
+        "canary_rounds": 1.0,
+        "zero_variance": 0.2 + 0.4 * t,
+        "lr": 2e-4,
+        "grad_norm": 0.4,
+    }
     row |= {"router/max_vio": 0.2, "router/max_vio/1": 0.2 + 0.05 * draw.random(), "router/max_vio/2": 0.15 + 0.1 * t}
-    row |= {"router/min_load/1": 0.8, "router/min_load/2": 0.7, "step_s": 2.1, "time": 1.7e9 + 2.1 * step}
+    row |= {
+        "router/min_load/1": 0.8,
+        "router/min_load/2": 0.7,
+        "seconds/generate": 0.9,
+        "seconds/sync": 0.03,
+        "time": 1.7e9 + 2.1 * step,
+    }
     row["load/1"] = [64 + 30 * math.sin(e + 3 * t) + draw.gauss(0, 4) for e in range(8)]
     row["load/2"] = [64 + 10 * math.cos(e) * (1 + 2 * t) for e in range(8)]
     return row
