@@ -40,6 +40,7 @@ class ScoreBlock:
 
     stage: str
     protocol: str
+    ungraded: str
     slices: list[tuple[str, list[Bar]]]
     columns: list[str]
     rows: list[tuple[str, list[str]]]
@@ -51,6 +52,7 @@ class FunnelBlock:
     """One sample stage: steps are (name, left after it, share of the input in percent, dropped, examples)."""
 
     stage: str
+    problems: str
     steps: list[tuple[str, int, float, int, list[str]]]
 
 
@@ -209,8 +211,10 @@ def score_block(scores: ScoreSet, chars: int, per_family: int) -> ScoreBlock:
         cells += [best_at_k(m)[1], percent(m.get("cons@k")), pretty(number(m.get("mean_tokens")))]
         rows.append((name, [*cells, finished(m), pretty(number(m.get("n_problems")))]))
     protocol = ", ".join(f"{key} {_text(value)}" for key, value in scores.protocol.items())
+    lost = {name: int(n) for name, m in scores.models.items() if (n := number(m.get("ungraded")))}
+    ungraded = ", ".join(f"{name} {n:,}" for name, n in lost.items())
     shown = transcripts(scores, per_family=per_family, chars=chars)
-    return ScoreBlock(scores.stage, protocol, slices, columns, rows, shown)
+    return ScoreBlock(scores.stage, protocol, ungraded, slices, columns, rows, shown)
 
 
 def _bar(model: str, numbers: Json) -> Bar:
@@ -239,7 +243,9 @@ def funnel_block(stage: StageRecord) -> FunnelBlock | None:
     kept = number(stage.funnel.get("kept"))
     if kept is not None:
         steps.append(("kept", int(kept), 100 * kept / total, 0, []))
-    return FunnelBlock(stage.name, steps)
+    asked, solved = number(stage.funnel.get("problems")), number(stage.funnel.get("problems_kept"))
+    problems = f"{int(solved):,} of {int(asked):,} problems have a sample left" if asked and solved is not None else ""
+    return FunnelBlock(stage.name, problems, steps)
 
 
 def _failed(stage: StageRecord) -> bool:

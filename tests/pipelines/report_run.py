@@ -56,7 +56,10 @@ def make_run(folder: Path, *, steps: int = 60, problems: int = 16, hostile: str 
     write_lines(folder / "cold/metrics.jsonl", sft)
     names = ["unfinished", "wrong", "mixed language", "repetition", "duplicate"]
     filters = [{"name": n, "dropped": 900 // (i + 1), "examples": [hostile or "2 2 2 2"]} for i, n in enumerate(names)]
-    write_json(folder / "harvest/funnel.json", {"input": 8192, "filters": filters, "kept": 6137})
+    write_json(
+        folder / "harvest/funnel.json",
+        {"input": 8192, "filters": filters, "kept": 6137, "problems": 1024, "problems_kept": 901},
+    )
     write_scores(folder / "scores", problems, draw, hostile)
     return folder
 
@@ -106,7 +109,14 @@ def write_scores(folder: Path, problems: int, draw: random.Random, hostile: str 
     rows, models = [], {}
     for model, level in MODELS.items():
         numbers = {"pass@1": level, "ci95": [level - 0.03, level + 0.03], "pass@k": {"8": min(1.0, level + 0.1)}}
-        numbers |= {"cons@k": level + 0.04, "n_problems": problems, "k": k, "mean_tokens": 31.25, "finished": 0.993}
+        numbers |= {
+            "cons@k": level + 0.04,
+            "n_problems": problems,
+            "k": k,
+            "mean_tokens": 31.25,
+            "finished": 0.993,
+            "ungraded": 2,
+        }
         code = numbers | {"pass@1": level * 0.9, "cons@k": None}
         models[model] = numbers | {"families": {"math": numbers | {"pass@1": level * 1.1}, "code": code}}
         for i in range(problems):

@@ -71,7 +71,17 @@ def test_the_page_shows_every_part_of_the_run(run_dir: Path) -> None:
         "Stages",
     ):
         assert f">{heading}" in page
-    for name in (*MODELS, "81.0%", "d3b4ad500000", "torch 2.13.0", "harvest", "canary_max_gap", "2 min 13 s"):
+    for name in (
+        *MODELS,
+        "81.0%",
+        "d3b4ad500000",
+        "torch 2.13.0",
+        "harvest",
+        "canary_max_gap",
+        "2 min 13 s",
+        "901 of 1,024 problems",
+        "base 2, cold 2",
+    ):
         assert name in text
     for title in ("Reward parts", "Entropy", "KL to the reference", "Canary gap", "MaxVio per layer", "layer 2"):
         assert title in text
