@@ -77,7 +77,9 @@ class GrpoSettings(BaseModel):
         "auto", description="rollout precision; auto = bfloat16 on a GPU, float32 on a CPU"
     )
     max_num_seqs: int = Field(256, ge=1, description="sequences the engine decodes at once")
-    kv_cache_gib: float = Field(1.0, gt=0, description="the engine's cache on a CPU, GiB")
+    kv_cache_gib: float | None = Field(
+        None, gt=0, description="the engine's cache on a CPU, GiB; empty = enough for max_num_seqs, at most 4"
+    )
     gpu_memory: float = Field(0.4, gt=0, lt=1, description="share of the GPU's memory for the engine")
     canary_max_gap: float | None = Field(
         None, gt=0, description="largest log-probability gap after a sync, nats; empty = by precision (fp32: 0.001)"

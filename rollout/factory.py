@@ -18,7 +18,7 @@ def make_engine(
     max_model_len: int = 1024,
     dtype: Literal["auto", "float32", "bfloat16"] = "auto",
     max_num_seqs: int = 256,
-    kv_cache_gib: float = 1.0,
+    kv_cache_gib: float | None = None,
     gpu_memory: float = 0.4,
     processed_logprobs: bool = False,
     seed: int = 0,

@@ -19,8 +19,9 @@ Dtype = Literal["auto", "float32", "bfloat16"]
 class VllmOptions:
     """Size and precision of the engine.
 
-    `max_model_len`: prompt plus completion, tokens. `kv_cache_gib`: cache size on a CPU; `gpu_memory`: share of the
-    GPU's memory that vLLM may take. `dtype` auto = float32 on a CPU (measured: fidelity 1e-6 against 4e-2) and
+    `max_model_len`: prompt plus completion, tokens. `kv_cache_gib`: cache size on a CPU, None = room for all
+    `max_num_seqs` at full length, at most 4 GiB (vLLM writes zeros to all of it at the start). `gpu_memory`: share of
+    the GPU's memory that vLLM may take. `dtype` auto = float32 on a CPU (measured: fidelity 1e-6 against 4e-2) and
     bfloat16 on a GPU. `eager` skips compilation and CUDA graphs. `processed_logprobs` reports the sampler's
     log-probs after temperature and top-p instead of the natural ones (only importance sampling at T != 1 wants it).
     """
@@ -28,7 +29,7 @@ class VllmOptions:
     max_model_len: int = 1024
     dtype: Dtype = "auto"
     max_num_seqs: int = 256
-    kv_cache_gib: float = 1.0
+    kv_cache_gib: float | None = None
     gpu_memory: float = 0.4
     eager: bool = True
     processed_logprobs: bool = False
@@ -67,7 +68,7 @@ class VllmEngine:
             )
             for i in range(len(prompts))
         ]
-        outputs = self._llm.generate(prompts, requests, use_tqdm=False)
+        outputs = self._run(prompts, requests)
         rollouts = [_rollout(output) for output in outputs]
         return [rollouts[i : i + n] for i in range(0, len(rollouts), n)]
 
@@ -83,11 +84,19 @@ class VllmEngine:
 
         prompts = [vllm.TokensPrompt(prompt_token_ids=list(sequence)) for sequence in ids]
         params = vllm.SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=0, detokenize=False)
-        outputs = self._llm.generate(prompts, params, use_tqdm=False)
+        outputs = self._run(prompts, params)
         return [
             [out.prompt_logprobs[i][token].logprob for i, token in enumerate(out.prompt_token_ids) if i]
             for out in outputs
         ]
+
+    def _run(self, prompts: list[Any], params: Any) -> list[Any]:
+        """vLLM compiles its token-rank helper at the first call even when told to be eager: 5 s for a count."""
+        import torch
+
+        eager = self.options.eager and not torch.cuda.is_available()
+        with torch.compiler.set_stance("force_eager" if eager else "default"):
+            return list(self._llm.generate(prompts, params, use_tqdm=False))
 
     def close(self) -> None:
         """Free the engine's memory; the engine is unusable afterwards. Safe to call twice."""
@@ -145,10 +154,24 @@ def _llm_arguments(model_path: str, options: VllmOptions, seed: int) -> dict[str
     if on_gpu:
         arguments["gpu_memory_utilization"] = options.gpu_memory
         return arguments
-    arguments["kv_cache_memory_bytes"] = int(options.kv_cache_gib * 2**30)
+    gib = options.kv_cache_gib
+    arguments["kv_cache_memory_bytes"] = int(gib * 2**30) if gib else _kv_cache_bytes(config, options, dtype)
     arguments["enable_prefix_caching"] = False  # blocks of 128 tokens: seldom a hit, and one thing less to go stale
     # vLLM's CPU rotary kernel reads a strided MLA query as if it were contiguous; the native path is right.
     arguments["compilation_config"] = {"custom_ops": ["none"]}
     if getattr(config, "kv_lora_rank", None):
         arguments["attention_config"] = {"backend": "CPU_MLA"}  # fp32 and bf16; AMX_MLA cannot reload weights
     return arguments
+
+
+def _kv_cache_bytes(config: Any, options: VllmOptions, dtype: str) -> int:
+    """Room for all sequences at full length, in vLLM's CPU blocks of 128 tokens; at most 4 GiB."""
+    config = config.get_text_config()
+    if getattr(config, "kv_lora_rank", None):
+        width = config.kv_lora_rank + config.qk_rope_head_dim
+    else:
+        head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        width = 2 * head * (getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
+    token = width * config.num_hidden_layers * (2 if dtype == "bfloat16" else 4)
+    blocks = (options.max_num_seqs + 2) * (-(-options.max_model_len // 128) + 1)
+    return int(min(blocks * 128 * token, 4 * 2**30))

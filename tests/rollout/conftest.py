@@ -31,7 +31,7 @@ def tiny_model(tiny_path: Path) -> Any:
 def shared_engine(tiny_path: Path) -> Iterator[Any]:
     from rollout.vllm_engine import VllmEngine, VllmOptions
 
-    engine = VllmEngine(tiny_path, VllmOptions(max_model_len=128, max_num_seqs=32, kv_cache_gib=0.25))
+    engine = VllmEngine(tiny_path, VllmOptions(max_model_len=128, max_num_seqs=32))
     yield engine
     engine.close()
 
