@@ -12,6 +12,7 @@ from pipelines.artifacts import MARKS, Artifact
 from pipelines.graph import Ref, outputs_of
 from pipelines.source import Mistakes, did_you_mean
 from pipelines.stage import Input, Stage
+from pipelines.store import read_made
 
 PATH_STARTS = ("./", "../", "/", "~")
 Named = Mapping[str, tuple[Node, Node]]
@@ -76,11 +77,12 @@ def _ref(
     if text.startswith(PATH_STARTS):
         start = Path.cwd() if node.start_mark.name.startswith("--") else base
         folder = (start / Path(text).expanduser()).resolve()
-        if not (folder / MARKS[slot.type]).is_file():
-            wanted = f"a folder with {MARKS[slot.type]}"
-            mistakes.add(node, path, f"{text} is no {slot.type.__name__}", f"{wanted} is needed")
+        found = _locate(folder, slot.type)
+        if found is None:
+            what = "no such folder" if not folder.is_dir() else f"is no {slot.type.__name__}"
+            mistakes.add(node, path, f"{text}: {what}", f"needs a folder with {MARKS[slot.type]}")
             return None
-        return Ref(label or folder.name, path=folder)
+        return Ref(label or Path(text).name, path=found)
     name, _, output = text.partition(".")
     others = {n: s for n, s in kinds.items() if s is not None}
     if name not in kinds:
@@ -100,6 +102,19 @@ def _ref(
         mistakes.add(node, path, what, _candidates(slot.type, kinds, ""))
         return None
     return Ref(label or text, stage=name, output=output)
+
+
+def _locate(folder: Path, kind: type[Artifact]) -> Path | None:
+    """The folder of an artifact of this type: itself, or the only output of this type that a stage left in it."""
+    for root in (folder, folder.parent):
+        made = read_made(root)
+        outputs = made.manifest["outputs"].values() if made else ()
+        fitting = [(root / o["path"]).resolve() for o in outputs if o["type"] == kind.__name__]
+        if made and root == folder:
+            return fitting[0] if len(fitting) == 1 else None
+        if made and any((root / o["path"]).resolve() == folder for o in outputs):
+            return folder if folder in fitting else None
+    return folder if (folder / MARKS[kind]).is_file() else None
 
 
 def _wanted(slot: Input) -> str:

@@ -55,7 +55,11 @@ def identify(
     stage = node.stage
     plugins = {Path(name).name: file_digest(path) for name, path in rewards.items()} if stage.uses_rewards else {}
     named = stage.files(node.config) if stage.files else ()
-    files = {str(name): path_digest(base / Path(name).expanduser()) for name in named}
+    # An absolute path counts by its last part: the same content elsewhere is the same input.
+    files = {
+        Path(name).name if Path(name).is_absolute() else str(name): path_digest(base / Path(name).expanduser())
+        for name in named
+    }
     config = node.config.model_dump(mode="json")
     return Identity(stage.name, stage.version, config, stage_seed(seed, node.name), inputs, plugins, files)
 

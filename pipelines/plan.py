@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -129,3 +129,25 @@ def duration(seconds: float) -> str:
         return f"{whole} s"
     minutes, rest = divmod(whole, 60)
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def table(planned: Sequence[Row]) -> str:
+    """The plan as text, with a last line that sums it up."""
+    lines: list[Sequence[str]] = [("stage", "use", "plan", "cost", "why")]
+    for row in planned:
+        cost = "" if row.status == "cached" else "unknown" if row.cost_s is None else f"~{duration(row.cost_s)}"
+        lines.append((row.name, row.kind, row.status, cost, row.reason))
+    due = [row for row in planned if row.status != "cached"]
+    known = sum(row.cost_s for row in due if row.cost_s is not None)
+    unknown = sum(row.cost_s is None for row in due)
+    total = f"about {duration(known)}" + (f" and {unknown} of unknown cost" if unknown else "")
+    end = f"{len(due)} of {len(planned)} stages would run: {total}" if due else "nothing to run: all stages are cached"
+    return f"{align(lines)}\n\n{end}"
+
+
+def align(lines: Sequence[Sequence[str]]) -> str:
+    """Columns of text, two blanks apart."""
+    widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )

@@ -58,6 +58,8 @@ class _Run:
                 began = time.monotonic()
                 try:
                     ran += self._step(node, reasons[node.name], signals)
+                    if signals.asked:  # it came in a moment that must not be cut short
+                        raise KeyboardInterrupt
                 except (KeyboardInterrupt, Exception, SystemExit) as error:
                     signals.cleaning = True
                     if signals.asked or isinstance(error, KeyboardInterrupt):
@@ -137,7 +139,8 @@ class _Run:
                     self.folder.made(node.name, "cached", made)
 
     def _interrupted(self, node: Node, seconds: float) -> int:
-        self.folder.update(node.name, "interrupted")
+        if node.name not in self.resolver.made:
+            self.folder.update(node.name, "interrupted")
         self.folder.end("interrupted")
         key = self.folder.record(node.name).get("key", "")
         kept = ", ".join(self.resolver.made) or "nothing yet"

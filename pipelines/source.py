@@ -6,6 +6,7 @@ Nodes are PyYAML's own; a node's `start_mark` holds the file name and the line, 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,23 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 STR = "tag:yaml.org,2002:str"
 MAP = "tag:yaml.org,2002:map"
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as people mean it: only true and false are booleans (`packing: off` is a word), `1e-5` is a number, and
+    a date is text."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in listed if tag.rpartition(":")[2] not in ("bool", "timestamp")]
+    for first, listed in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
 
 
 class ConfigError(Exception):
@@ -70,7 +88,7 @@ def compose(text: str, name: str) -> Node | None:
     Raises:
         ConfigError: no valid YAML, with the line.
     """
-    loader = yaml.SafeLoader(text)
+    loader = _Loader(text)
     loader.name = name
     try:
         return loader.get_single_node()

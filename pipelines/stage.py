@@ -28,7 +28,7 @@ from pipelines.context import Context
 Shape = Literal["one", "list", "dict"]
 NAME = re.compile(r"[a-z][a-z0-9_-]*")
 ONLY = ""  # the output name of a stage with a single output
-RESERVED = {"from", "out", "seed", "workdir", "set", "help"}  # flags that every stage command has
+RESERVED = {"from", "out", "seed", "workdir", "name", "plugin", "help"}  # flags that every stage command has
 Body = TypeVar("Body", bound=Callable[..., Any])
 
 
@@ -39,7 +39,10 @@ class StageError(Exception):
 class StageConfig(BaseModel):
     """Base of every stage's `with:` block. Unknown keys are errors; `1e-5`, which YAML reads as text, is a number."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+    # defer_build: a config's validator is made when it is first needed, not for each kind at each start.
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False, defer_build=True
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,113 @@
+"""`r1 show`: a run or one of its stages, for a reader and (`--json`) for a script."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipelines.plan import align, duration
+from pipelines.run_folder import RUN, RunFolder
+from pipelines.source import ConfigError, did_you_mean
+
+
+def find(text: str, workdir: Path) -> tuple[Path, str]:
+    """The run folder and the stage ('' for none) that RUN[/STAGE] names: a path, or a name in the workdir.
+
+    Raises:
+        ConfigError: there is no such run or stage.
+    """
+    given = Path(text)
+    for path in (given, workdir / given):
+        if (path / RUN).is_file():
+            return path, ""
+        if (path.parent / RUN).is_file():
+            stages = RunFolder(path.parent.parent, path.parent.name).content.get("stages", {})
+            if path.name not in stages:
+                raise ConfigError([f"{text}: the run has no stage {path.name} ({did_you_mean(path.name, stages)})"])
+            return path.parent, path.name
+    known = sorted(p.parent.name for p in workdir.glob(f"*/{RUN}"))
+    hint = did_you_mean(given.name, known) or f"there are no runs in {workdir}"
+    raise ConfigError([f"{text}: no such run ({hint})"])
+
+
+def content(folder: Path, stage: str = "") -> dict[str, Any]:
+    """Everything about a run: its record, each stage's record with manifest, and the scores by model.
+
+    With a stage: that stage's part alone. `scores` is {model: {"pass@1": ..., "ci95": [low, high], "families": ...}};
+    where two eval stages score a model of one name, the later stage's numbers are there, and both below `stages`.
+    """
+    record = RunFolder(folder.parent, folder.name).content
+    stages: dict[str, Any] = {}
+    scores: dict[str, Any] = {}
+    for name, entry in record.get("stages", {}).items():
+        stages[name] = {"name": name, **entry}
+        if "artifact" not in entry or entry["status"] not in ("done", "cached"):
+            continue
+        place = folder / entry["artifact"]
+        stages[name] |= {"artifact": str(place), "manifest": _json(place / "manifest.json")}
+        found = _json(place / "scores.json").get("models")
+        if found:
+            stages[name]["scores"] = found
+            scores |= found
+    if stage:
+        return dict(stages[stage])
+    return {**record, "stages": stages, "scores": scores}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def run_text(run: Mapping[str, Any]) -> str:
+    """A run as a few lines: status, a line per stage, a line per scored model."""
+    rows: list[Sequence[str]] = [("stage", "use", "status", "time", "numbers")]
+    for name, entry in run["stages"].items():
+        numbers = entry.get("error") or _numbers(entry.get("manifest", {}).get("metrics", {}))
+        seconds = entry.get("wall_s") if "manifest" in entry else None
+        rows.append((name, entry["use"], entry["status"], "" if seconds is None else duration(seconds), numbers))
+    parts = [f"{run['name']}: {run['status']} (seed {run['seed']}, from {run['file']})", align(rows)]
+    if run["scores"]:
+        parts.append(align([("model", "pass@1", "95% interval"), *map(_score, run["scores"].items())]))
+    return "\n\n".join(parts)
+
+
+def _score(item: tuple[str, Mapping[str, Any]]) -> Sequence[str]:
+    name, numbers = item
+    low_high = numbers.get("ci95")
+    interval = f"{low_high[0]:.1%} to {low_high[1]:.1%}" if low_high else ""
+    value = numbers.get("pass@1")
+    return (name, f"{value:.1%}" if isinstance(value, float | int) else "", interval)
+
+
+def stage_text(stage: Mapping[str, Any]) -> str:
+    """One stage: where its artifact is, what it was made from, and what came out."""
+    manifest = stage.get("manifest", {})
+    rows: list[Sequence[str]] = [("stage", stage["name"]), ("use", stage["use"]), ("status", stage["status"])]
+    if "error" in stage:
+        rows.append(("error", stage["error"]))
+    if manifest:
+        rows.append(("artifact", stage["artifact"]))
+        for name, output in manifest["outputs"].items():
+            place = stage["artifact"] if output["path"] == "." else f"{stage['artifact']}/{output['path']}"
+            rows.append((f"output {name}".strip(), f"{output['type']} in {place}"))
+        rows += [(f"from {slot}", ", ".join(refs)) for slot, refs in manifest["refs"].items()]
+        rows += [(f"with {key}", json.dumps(value)) for key, value in manifest["config"].items()]
+        rows += [(key, _short(value)) for key, value in manifest["metrics"].items()]
+        rows += [("time", duration(manifest["wall_s"])), ("seed", str(manifest["seed"]))]
+        rows += [("device", manifest["device"]), ("commit", manifest["git"] or "unknown"), ("key", manifest["key"])]
+        rows.append(("versions", ", ".join(f"{k} {v}" for k, v in manifest["versions"].items())))
+    return align(rows)
+
+
+def _numbers(metrics: Mapping[str, Any]) -> str:
+    return "  ".join(f"{key}={_short(value)}" for key, value in list(metrics.items())[:6])
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
