@@ -13,12 +13,13 @@ NAMES = {
     "square unit": "unit^2", "cubic unit": "unit^3",
 }  # fmt: skip
 SHORT = {
-    "m", "cm", "mm", "km", "in", "ft", "yd", "mi", "s", "ms", "min", "h", "g", "kg", "mg", "l", "ml", "mph", "kph", "deg",
-    "rad",
+    "m", "cm", "mm", "km", "in", "ft", "yd", "mi", "s", "ms", "min", "h", "g", "kg", "mg", "l", "ml", "mph", "kph",
+    "deg", "rad",
 }  # fmt: skip
 POWER = r"(?:\s*\^\s*\{?\s*[23]\s*\}?)?"
 MARKED = re.compile(
-    r"^(?P<core>.*[\d})\x02a-z])\s*\x01(?P<unit>[^\x01\x02]*[a-zA-Z][^\x01\x02]*)\x02(?P<power>" + POWER + r")$", re.DOTALL
+    r"^(?P<core>.*[\d})\x02a-z])\s*\x01(?P<unit>[^\x01\x02]*[a-zA-Z][^\x01\x02]*)\x02(?P<power>" + POWER + r")$",
+    re.DOTALL,
 )
 PLAIN = re.compile(r"^(?P<core>.*[\d})])\s*(?P<unit>[a-zA-Z][a-zA-Z/ ]*)(?P<power>" + POWER + r")$", re.DOTALL)
 SIGN = re.compile(r"^(?P<core>.*?[\d})])\s*(?P<unit>%|\^\s*\\circ|\\pounds|€)(?:\s*(?:\x01?[CF]\x02?))?$", re.DOTALL)

@@ -1,0 +1,68 @@
+"""The `code` reward: run the answer's program on the problem's tests."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from rewards.code.run import run
+from rewards.code.types import InfrastructureError, Limits
+from rewards.registry import reward
+from rollout.types import Sample
+
+FENCE = re.compile(r"^[ \t]*```[ \t]*([\w+-]*)[ \t]*\n(.*?)^[ \t]*```[ \t]*$", re.MULTILINE | re.DOTALL)
+DOUBLE: dict[str, Any] = {"tests": '{"type": "call", "fn_name": "f", "inputs": [[1], [5]], "outputs": [2, 10]}'}
+ECHO: dict[str, Any] = {"tests": '{"type": "stdin", "cases": [{"input": "3\\n", "output": "6\\n"}]}'}
+
+
+def extract_code(completion: str) -> str | None:
+    """The program of a completion: after `</think>`, inside the last `<answer>`, the last fenced block.
+
+    Without any fence, an answer that defines a function or imports or prints something is taken as it is.
+    """
+    head, closed, tail = completion.rpartition("</think>")
+    text = tail if closed else completion
+    if not closed and "<think>" in head + tail:
+        return None
+    if "<answer>" in text:
+        inside, ended, _ = text.rpartition("</answer>")
+        if not ended:
+            return None
+        text = inside.rpartition("<answer>")[2]
+    blocks = FENCE.findall(text)
+    python = [body for language, body in blocks if language.lower() in ("", "python", "python3", "py")]
+    if blocks:
+        return python[-1] if python else None
+    return text.strip() if re.search(r"^\s*(?:def|class|import|from|print)\b", text, re.MULTILINE) else None
+
+
+@reward(
+    name="code",
+    cases=[
+        ("gold", "<think>Twice.</think><answer>\n```python\ndef f(x):\n    return 2 * x\n```\n</answer>", {"row": DOUBLE}),
+        ("gold", "<answer>def f(x):\n    return x + x</answer>", {"row": DOUBLE}),
+        ("gold", "<answer>\n```python\nprint(2 * int(input()))\n```\n</answer>", {"row": ECHO}),
+        ("junk", "<answer>\n```python\ndef f(x):\n    return x + 1\n```\n</answer>", {"row": DOUBLE}),
+        ("junk", "<answer>\n```python\nimport os\ndef f(x):\n    os._exit(0)\n```\n</answer>", {"row": DOUBLE}),
+        ("junk", "<think>```python\ndef f(x):\n    return 2 * x\n```", {"row": DOUBLE}),
+        ("none", "<answer>12</answer>"),
+    ],
+)
+def code_reward(
+    s: Sample, *, partial: bool = False, cpu_s: float = 5.0, wall_s: float = 30.0, memory_mb: int = 2048
+) -> float | None:
+    """1 if the program passes all tests of the row, else 0 (`partial`: the share of tests passed).
+
+    Does not apply to rows without `tests`. Raises where the sandbox itself failed: that is an error, not a 0.
+    """
+    tests = s.row.get("tests")
+    if not tests:
+        return None
+    program = extract_code(s.completion)
+    if program is None or not program.strip():
+        return 0.0
+    limits = Limits(cpu_s=cpu_s, wall_s=wall_s, memory_bytes=memory_mb << 20)
+    report = run(program, tests, limits=limits, stop_early=not partial)
+    if "infrastructure_error" in report.verdicts:
+        raise InfrastructureError(report.detail)
+    return report.fraction if partial else float(report.passed)
