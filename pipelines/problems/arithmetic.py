@@ -20,16 +20,12 @@ def _item(kind: str, prompt: str, work: str, answer: str, guess: str) -> Item:
 
 
 def add(rng: random.Random) -> Item:
-    """Two numbers of two or three digits, added column by column with the carry spelled out."""
-    digits = rng.choice([2, 3])
-    a, b = (rng.randrange(10 ** (digits - 1), 10**digits) for _ in range(2))
-    steps, carry = [], 0
-    for place in range(digits):
-        x, y = a // 10**place % 10, b // 10**place % 10
-        total = x + y + carry
-        steps.append(f"{x}+{y}+{carry}={total}" if carry else f"{x}+{y}={total}")
-        carry = total // 10
-    return _item("add", f"Compute {a}+{b}.", ", ".join(steps), str(a + b), str(_near(rng, a + b)))
+    """Two numbers of two digits, added column by column with the carry spelled out."""
+    a, b = rng.randrange(10, 100), rng.randrange(10, 100)
+    units = a % 10 + b % 10
+    tens = f"{a // 10}+{b // 10}" + ("+1" if units > 9 else "")
+    work = f"{a % 10}+{b % 10}={units}, {tens}={(a + b) // 10}"
+    return _item("add", f"Compute {a}+{b}.", work, str(a + b), str(_near(rng, a + b)))
 
 
 def chain(rng: random.Random) -> Item:
@@ -52,26 +48,27 @@ def chain(rng: random.Random) -> Item:
 
 
 def equation(rng: random.Random) -> Item:
-    """One linear equation in x with a whole solution."""
-    a, x, b = rng.randrange(2, 10), rng.randrange(1, 13), rng.randrange(1, 31)
+    """One linear equation in x with a whole solution, in one of three forms."""
+    a, x, b = rng.randrange(2, 10), rng.randrange(2, 13), rng.randrange(1, 10)
     product = a * x
-    if rng.random() < 0.5 or product <= b:
-        left, work = f"{a}x+{b}={product + b}", f"{product + b}-{b}={product}, {product}/{a}={x}"
-    else:
+    form = rng.randrange(3 if product > b else 2)
+    if form == 2:
         left, work = f"{a}x-{b}={product - b}", f"{product - b}+{b}={product}, {product}/{a}={x}"
+    else:
+        left = f"{b}+{a}x={product + b}" if form else f"{a}x+{b}={product + b}"
+        work = f"{product + b}-{b}={product}, {product}/{a}={x}"
     return _item("equation", f"Solve {left} for x.", work, str(x), str(_near(rng, x)))
 
 
 def fraction(rng: random.Random) -> Item:
-    """The sum or difference of two proper fractions over the product of the denominators."""
-    b, d = rng.randrange(2, 11), rng.randrange(2, 11)
-    a, c = rng.randrange(1, b), rng.randrange(1, d)
-    sign = "-" if Fraction(a, b) > Fraction(c, d) and rng.random() < 0.5 else "+"
-    left, right, bottom = a * d, c * b, b * d
-    top = left + right if sign == "+" else left - right
-    work = f"{a}*{d}={left}, {c}*{b}={right}, {left}{sign}{right}={top}, {b}*{d}={bottom}"
-    guess = f"{_near(rng, top)}/{_near(rng, bottom)}" if rng.random() < 0.5 else f"{a + c}/{b + d}"
-    return _item("fraction", f"Compute {a}/{b}{sign}{c}/{d}.", work, f"{top}/{bottom}", guess)
+    """A sum or difference of proper fractions, the second denominator a multiple of the first."""
+    b, k = rng.randrange(2, 10), rng.randrange(2, 6)
+    a, c = rng.randrange(1, b), rng.randrange(1, min(10, b * k))
+    sign = "-" if a * k >= c and rng.random() < 0.5 else "+"
+    top = a * k + c if sign == "+" else a * k - c
+    work = f"{b * k}/{b}={k}, {a}*{k}={a * k}, {a * k}{sign}{c}={top}"
+    guess = f"{a + c}/{b + b * k}" if rng.random() < 0.5 else f"{_near(rng, top)}/{b * k}"
+    return _item("fraction", f"Compute {a}/{b}{sign}{c}/{b * k}.", work, f"{top}/{b * k}", guess)
 
 
 MATH = [add, chain, equation, fraction]

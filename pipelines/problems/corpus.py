@@ -27,18 +27,20 @@ _HANDS = [
 _PLAIN_SHARE = 0.3
 
 
-def write_document(item: Item, rng: random.Random, *, worked: bool) -> str:
-    """One short document about one item in a random hand; a blurted one carries the item's guess."""
+def write_document(item: Item, rng: random.Random, *, worked: bool) -> tuple[str, str]:
+    """(statement, what follows) of one short document in a random hand; a blurted one carries the item's guess."""
     worked = worked and bool(item.work)
     hand = _HANDS[0] if rng.random() < _PLAIN_SHARE else rng.choice(_HANDS[1:])
     answer = item.answer if worked or not item.work else item.guess
     if item.family == "code" and rng.random() < 0.5:
         answer = f"```python\n{answer}\n```"
-    return hand[0 if worked else 1].format(p=item.prompt, w=item.work, a=answer)
+    statement, _, rest = hand[0 if worked else 1].partition("{p}")
+    end = "\n" if rest.startswith("\n") else ""
+    return f"{statement}{item.prompt}{end}", rest.removeprefix(end).format(w=item.work, a=answer)
 
 
-def corpus(seed: int, *, worked_share: float = 0.5) -> Iterator[str]:
-    """Endless documents on train-split problems: 60% math, 35% code, 5% general chat facts as plain text."""
+def corpus(seed: int, *, worked_share: float = 0.7) -> Iterator[tuple[str, str]]:
+    """Endless documents, each as (statement, what follows), on train-split problems: 60% math, 35% code, 5% general chat facts as plain text."""
     rng = random.Random(f"corpus:{seed}")
     families = [draw(MATH, rng, "train"), draw(CODE, rng, "train"), draw(GENERAL, rng)]
     while True:

@@ -33,11 +33,13 @@ def _item(kind: str, prompt: str, work: str, code: tuple[str, str], guess: str, 
 
 
 def linear(rng: random.Random) -> Item:
-    """Find a*x+b from two neighbouring values: the slope is their difference."""
-    a, b, i = rng.randrange(2, 11), rng.randrange(0, 31), rng.randrange(1, 10)
-    low, high = a * i + b, a * (i + 1) + b
-    prompt = f"Write f(x)=a*x+b with f({i})={low} and f({i + 1})={high}."
-    work = f"a={high}-{low}={a}, {a}*{i}={a * i}, b={low}-{a * i}={b}"
+    """Find a*x+b from its value at 0 and at one other point."""
+    a, b, i = rng.randrange(2, 10), rng.randrange(1, 10), rng.randrange(2, 13)
+    high = a * i + b
+    shown = [f"f(0)={b}", f"f({i})={high}"]
+    rng.shuffle(shown)
+    prompt = f"Write f(x)=a*x+b with {shown[0]} and {shown[1]}."
+    work = f"b={b}, {high}-{b}={a * i}, {a * i}/{i}={a}"
     guess = f"{_slip(rng, a)}*x+{_slip(rng, b)}"
     inputs = rng.sample(range(-20, 50), HIDDEN_CALLS)
     return _item("linear", prompt, work, ("x", f"{a}*x+{b}"), guess, inputs)
@@ -75,7 +77,7 @@ _REDUCTIONS = {"sum": "sum({})", "sorted list": "sorted({})", "count": "len({})"
 def lists(rng: random.Random) -> Item:
     """Keep some items of a list, change each, and reduce: one comprehension."""
     keep, change, reduce_ = rng.choice(list(_FILTERS)), rng.choice(list(_MAPS)), rng.choice(list(_REDUCTIONS))
-    n, m = rng.randrange(2, 20), rng.randrange(1, 20)
+    n, m = rng.randrange(2, 10), rng.randrange(1, 10)
     test, mapped = _FILTERS[keep].format(n=n), _MAPS[change].format(n=m)
     prompt = f"Write f(a): the {reduce_} of items {keep} {n}, each {change.format(n=m)}."
 
@@ -86,7 +88,7 @@ def lists(rng: random.Random) -> Item:
     wrong_map = mapped if rng.random() < 0.4 else _MAPS[rng.choice(list(_MAPS))].format(n=_slip(rng, m))
     guess = comprehension(wrong_map, wrong_test, rng.choice([reduce_, reduce_, rng.choice(list(_REDUCTIONS))]))
     inputs: list[Any] = [[]] + [
-        [rng.randrange(0, 25) for _ in range(rng.randrange(3, 9))] for _ in range(HIDDEN_CALLS - 1)
+        [rng.randrange(0, 13) for _ in range(rng.randrange(3, 9))] for _ in range(HIDDEN_CALLS - 1)
     ]
     work = f"keep {test}, each {mapped}, {reduce_}"
     return _item("lists", prompt, work, ("a", comprehension(mapped, test, reduce_)), guess, inputs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -65,7 +65,7 @@ class Item:
 Generator = Callable[[random.Random], Item]
 
 
-def draw(generators: list[Generator], rng: random.Random, split: Split | None = None) -> Iterator[Item]:
+def draw(generators: Sequence[Generator], rng: random.Random, split: Split | None = None) -> Iterator[Item]:
     """Endless items, one generator after another in random order, restricted to one split if given."""
     while True:
         item = rng.choice(generators)(rng)
@@ -73,7 +73,7 @@ def draw(generators: list[Generator], rng: random.Random, split: Split | None = 
             yield item
 
 
-def draw_distinct(generators: list[Generator], rng: random.Random, split: Split, n: int) -> list[Item]:
+def draw_distinct(generators: Sequence[Generator], rng: random.Random, split: Split, n: int) -> list[Item]:
     """`n` different items of one split; ValueError when the generators cannot give that many."""
     found: dict[str, Item] = {}
     repeats = 0

@@ -19,7 +19,7 @@ class PretrainConfig(StageConfig, PretrainSettings):
     vocab_size: int = Field(512, ge=270, description="tokens of the byte-level BPE, trained on the same text")
     layers: int = Field(3, ge=2, description="transformer layers, the first of them dense")
     hidden_size: int = Field(128, ge=32, description="width of the residual stream")
-    worked_share: float = Field(0.5, ge=0, le=1, description="share of documents that show their work")
+    worked_share: float = Field(0.7, ge=0, le=1, description="share of documents that show their work")
 
 
 @stage(version=1, summary="pre-train the tiny DeepSeek-V3 on generated text")
@@ -38,7 +38,7 @@ def pretrain(ctx: Context, config: PretrainConfig) -> Model:
     def documents() -> Any:
         return corpus(ctx.seed, worked_share=config.worked_share)
 
-    tokenizer = train_tokenizer(itertools.islice(documents(), 20_000), vocab_size=config.vocab_size)
+    tokenizer = train_tokenizer(map("".join, itertools.islice(documents(), 20_000)), vocab_size=config.vocab_size)
     ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
     shape = build_config(len(tokenizer), hidden_size=config.hidden_size, layers=config.layers, **ids)
     model = build_model(shape, seed=ctx.seed)

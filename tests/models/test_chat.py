@@ -13,7 +13,7 @@ from pipelines.problems.corpus import corpus
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return train_tokenizer(itertools.islice(corpus(0), 2000))
+    return train_tokenizer(map("".join, itertools.islice(corpus(0), 2000)))
 
 
 ROW = {"prompt": "Compute 2+3.", "completion": "<think>2+3=5</think><answer>5</answer>"}

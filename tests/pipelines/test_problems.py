@@ -89,7 +89,7 @@ def test_splits_are_disjoint_whatever_the_seed(tmp_path):
 def test_the_base_never_reads_a_held_out_problem():
     documents = corpus(0)
     held = [item.prompt for items in (MATH, CODE) for item in draw_distinct(items, random.Random(0), "test", 400)]
-    text = "".join(next(documents) for _ in range(20_000))
+    text = "".join(statement for statement, _ in (next(documents) for _ in range(20_000)))
     assert not [prompt for prompt in held if prompt in text]
 
 
