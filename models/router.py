@@ -26,6 +26,10 @@ BIAS = "e_score_correction_bias"
 _FORM = re.compile(r"(\w+)(?:\(([^()]*)\))?")
 
 
+class RouterError(ValueError):
+    """A router policy that does not parse or cannot work on a model; the message is one line for the user."""
+
+
 @dataclass(frozen=True, slots=True)
 class RouterPolicy:
     """One of `frozen`, `bias_update(rate)`, `aux(coef)`. `value` is the rate or the coefficient, 0 for `frozen`."""
@@ -37,22 +41,24 @@ class RouterPolicy:
 
     @classmethod
     def parse(cls, text: str, *, freeze_weights: bool = False) -> RouterPolicy:
-        """Read `frozen`, `bias_update(0.001)`, `bias_update(0.001, centred)` or `aux(0.001)`; ValueError otherwise."""
+        """Read `frozen`, `bias_update(0.001)`, `bias_update(0.001, centred)` or `aux(0.001)`; RouterError otherwise."""
         found = _FORM.fullmatch(text.strip())
         kind, inside = (found[1], found[2]) if found else ("", None)
         if kind == "frozen" and inside is None:
             return cls(freeze_weights=freeze_weights)
         if kind not in ("bias_update", "aux") or inside is None:
-            raise ValueError(f"router: {text!r} is none of frozen, bias_update(rate), aux(coef)")
+            raise RouterError(f"router: {text!r} is none of frozen, bias_update(rate), aux(coef)")
         number, *rest = (part.strip() for part in inside.split(","))
         if rest not in ([], ["centred"]) or (rest and kind == "aux"):
-            raise ValueError(f"router: {text!r}: only `bias_update(rate, centred)` takes a second word")
+            raise RouterError(f"router: {text!r}: only `bias_update(rate, centred)` takes a second word")
         try:
             value = float(number)
         except ValueError:
-            raise ValueError(f"router: {text!r}: {number!r} is not a number, as in {kind}(0.001)") from None
+            raise RouterError(f"router: {text!r}: {number!r} is not a number, as in {kind}(0.001)") from None
         if not 0 < value < 1:
-            raise ValueError(f"router: {text!r}: {value:g} must lie between 0 and 1; to leave the router alone: frozen")
+            raise RouterError(
+                f"router: {text!r}: {value:g} must lie between 0 and 1; to leave the router alone: frozen"
+            )
         return cls(kind, value, centred=bool(rest), freeze_weights=freeze_weights)  # type: ignore[arg-type]
 
     @property
@@ -102,18 +108,18 @@ def max_violation(load: torch.Tensor) -> float:
 
 
 def check_policy(policy: RouterPolicy, model: Any) -> list[MoELayer]:
-    """The MoE layers of `model`; ValueError where the policy cannot work on it."""
+    """The MoE layers of `model`; RouterError where the policy cannot work on it."""
     layers = find_moe_layers(model)
     name = type(model).__name__
     if policy.kind != "frozen" and not layers:
-        raise ValueError(f"router: {policy} needs a Mixture-of-Experts model, {name} has no router: use frozen")
+        raise RouterError(f"router: {policy} needs a Mixture-of-Experts model, {name} has no router: use frozen")
     if policy.kind == "bias_update" and any(layer.bias is None for layer in layers):
-        raise ValueError(f"router: {policy} needs a selection bias ({BIAS}), {name} has none: use aux(coef) or frozen")
+        raise RouterError(f"router: {policy} needs a selection bias ({BIAS}), {name} has none: use aux(coef) or frozen")
     config = model.config.get_text_config()
     if policy.kind == "aux" and not (
         hasattr(config, "output_router_logits") and hasattr(config, "router_aux_loss_coef")
     ):
-        raise ValueError(f"router: {policy}: {name} computes no auxiliary loss: use bias_update(rate) or frozen")
+        raise RouterError(f"router: {policy}: {name} computes no auxiliary loss: use bias_update(rate) or frozen")
     return layers
 
 
@@ -167,7 +173,7 @@ class RouterWatch:
                 return
             chosen = [x for x in (*args, *kwargs.values()) if isinstance(x, torch.Tensor) and x.dtype == torch.int64]
             if not chosen:
-                raise ValueError(
+                raise RouterError(
                     f"router: {type(module).__name__} is not told its experts' indices: cannot count its load"
                 )
             ids = chosen[0].detach()
@@ -190,7 +196,7 @@ class RouterWatch:
         for i, (layer, count) in enumerate(zip(self.layers, self._counts, strict=True)):
             if torch.distributed.is_available() and torch.distributed.is_initialized():
                 torch.distributed.all_reduce(count)
-            if self.policy.kind == "bias_update" and count.sum() > 0:
+            if self.policy.kind == "bias_update" and layer.bias is not None and count.sum() > 0:
                 self._update(layer.bias, count)
             out[f"router/max_vio/{layer.index}"] = max_violation(count)
             out[f"router/min_load/{layer.index}"] = float(count.min() / count.mean()) if count.sum() > 0 else 0.0

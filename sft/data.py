@@ -10,6 +10,10 @@ from typing import Any
 IGNORE = -100  # label that the loss leaves out
 
 
+class SampleError(ValueError):
+    """Samples that cannot be trained on; the message is one line for the user."""
+
+
 @dataclass(frozen=True, slots=True)
 class Encoded:
     """Token rows ready to train on. `input_ids[i]` and `labels[i]` have the same length; prompt labels are -100."""
@@ -24,7 +28,7 @@ def encode(tokenizer: Any, rows: Sequence[Mapping[str, Any]], *, max_length: int
     """Render rows {prompt, completion, system} with `models.chat` and mask everything before the completion.
 
     A sample of more than `max_length` tokens is left out and counted: cut off, it would teach never to stop.
-    ValueError when no sample is left.
+    SampleError when no sample is left.
     """
     from models.chat import render_sample
 
@@ -32,7 +36,7 @@ def encode(tokenizer: Any, rows: Sequence[Mapping[str, Any]], *, max_length: int
     kept = [(prompt, completion) for prompt, completion in pairs if len(prompt) + len(completion) <= max_length]
     if not kept:
         shortest = min((len(p) + len(c) for p, c in pairs), default=0)
-        raise ValueError(
+        raise SampleError(
             f"sft: none of the {len(rows)} samples is at most {max_length} tokens long (the shortest has {shortest}): "
             "raise max_length, within what the model can hold, or give other samples"
         )

@@ -78,7 +78,8 @@ def train_sft(
 
     Checkpoints go to `scratch`; a call that finds one there goes on from it (after `resumed(step)`) and ends with the
     same weights as an uninterrupted run. Returns steps, rows, too_long, tokens (completion tokens in one epoch), loss
-    and accuracy (last logged), max_vio (of a MoE), seconds. ValueError with one line where data or policy do not fit.
+    and accuracy (last logged), max_vio (of a MoE), seconds. SampleError or RouterError, with one line, where
+    data or policy do not fit the model.
     """
     start, began = last_checkpoint(scratch), time.monotonic()
     tokenizer = load_tokenizer(model_path)

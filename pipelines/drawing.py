@@ -1,0 +1,186 @@
+"""Draw completions from a model for problem rows and grade them: what the stages `sample` and `eval` share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipelines.context import Context
+from pipelines.stage import StageError
+from rollout.types import Engine, Finish, Rollout, Sample, SamplingParams
+
+Row = Mapping[str, Any]
+Group = list[tuple[str, int, Finish]]  # the completions of one problem: text, tokens, how each ended
+
+
+class DrawSettings(BaseModel):
+    """Knobs of drawing and grading. Chunks are journalled: a killed stage goes on after its last whole chunk."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_tokens: int = Field(1024, ge=1, description="longest completion, tokens (R1: 32,768)")
+    template: Literal["chat", "plain"] = Field("chat", description="chat: the tokenizer's template; plain: R1-Zero")
+    rewards: dict[str, Any] = Field({"math": 1.0, "code": 1.0}, description="rewards and their weights or settings")
+    correct: tuple[str, ...] = Field(
+        ("math", "code"), description="reward parts that say an answer is right (value 1): what correct means"
+    )
+    engine: Literal["auto", "vllm", "transformers"] = Field("auto", description="auto: vLLM where it is installed")
+    engine_dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="precision of the engine; auto = bfloat16 on a GPU, float32 on a CPU"
+    )
+    max_num_seqs: int = Field(256, ge=1, description="sequences the engine decodes at once")
+    kv_cache_gib: float = Field(1.0, gt=0, description="the engine's cache on a CPU, GiB")
+    gpu_memory: float = Field(0.8, gt=0, lt=1, description="share of the GPU's memory for the engine")
+    chunk: int = Field(128, ge=1, description="problems drawn between two entries of the resume journal")
+
+
+@dataclass(frozen=True, slots=True)
+class Graded:
+    """One completion of one problem. `parts` has a value for every reward that applies; `correct` None: not graded."""
+
+    row: Row
+    completion: str
+    n_tokens: int
+    finish: Finish
+    reward: float | None
+    parts: Mapping[str, float]
+    correct: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """What to draw: `n` completions for each problem, and the journal file that makes it resumable."""
+
+    n: int
+    temperature: float
+    top_p: float
+    seed: int
+    journal: Path
+
+
+def check_engine(config: DrawSettings) -> list[str]:
+    """Messages for a stage's `check`: an engine that this machine lacks, no reward that decides."""
+    from rollout.factory import resolve_kind
+
+    faults = []
+    if not set(config.correct) & set(config.rewards):
+        faults.append(f"correct: none of {', '.join(config.correct)} is among the rewards, so nothing could be right")
+    try:
+        resolve_kind(config.engine)
+    except ValueError as error:
+        faults.append(str(error))
+    return faults
+
+
+def draw_and_grade(ctx: Context, model: Path, rows: Sequence[Row], draw: Draw, config: DrawSettings) -> list[Graded]:
+    """`draw.n` graded completions for each row, in the rows' order. The engine is closed before this returns."""
+    if not rows:
+        raise StageError("there are no problems to draw from")
+    with ctx.progress(draw.journal.stem, len(rows)) as bar:
+        groups = draw_groups(model, rows, draw, config, bar)
+    return grade(ctx, rows, groups, config)
+
+
+def draw_groups(model: Path, rows: Sequence[Row], draw: Draw, config: DrawSettings, bar: Any) -> list[Group]:
+    """(text, tokens, finish) of `draw.n` completions for each row; the text is without its end token."""
+    from models.chat import render_prompt
+    from models.checkpoint import load_tokenizer
+    from rollout.sampling import sample_chunks
+
+    groups = _read_journal(draw.journal)
+    bar.advance(len(groups))
+    if len(groups) == len(rows):
+        return groups
+    tokenizer = load_tokenizer(model)
+    prompts = [render_prompt(tokenizer, row, config.template) for row in rows]
+    params = SamplingParams(draw.temperature, draw.top_p, config.max_tokens, draw.seed)
+    with closing(_engine(model, prompts, draw.seed, config)) as engine, draw.journal.open("a") as journal:
+        for _, drawn in sample_chunks(engine, prompts, params, draw.n, chunk=config.chunk, start=len(groups)):
+            texts: list[Group] = [[_text(tokenizer, rollout) for rollout in group] for group in drawn]
+            groups += texts
+            journal.write(json.dumps(texts) + "\n")
+            journal.flush()
+            bar.advance(len(texts), tokens=round(fmean(n for group in texts for _, n, _ in group)))
+    return groups
+
+
+def _read_journal(file: Path) -> list[Group]:
+    """The groups of all whole chunks in the journal; a line cut off by a kill is taken out of the file."""
+    whole: list[str] = []
+    groups: list[Group] = []
+    for line in file.read_text().splitlines() if file.exists() else []:
+        try:
+            groups += [[(text, n, finish) for text, n, finish in group] for group in json.loads(line)]
+        except json.JSONDecodeError:
+            break
+        whole.append(line)
+    file.write_text("".join(line + "\n" for line in whole))
+    return groups
+
+
+def _text(tokenizer: Any, rollout: Rollout) -> tuple[str, int, Finish]:
+    ids = rollout.completion_ids
+    return tokenizer.decode(ids, skip_special_tokens=True), len(ids), rollout.finish
+
+
+def _engine(model: Path, prompts: Sequence[Sequence[int]], seed: int, config: DrawSettings) -> Engine:
+    """An engine just long enough for these prompts; StageError where the model's context is shorter than that."""
+    from rollout.factory import make_engine
+
+    longest = max(len(prompt) for prompt in prompts)
+    about = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    limit = about.get("max_position_embeddings") or longest + config.max_tokens
+    if longest + config.max_tokens > limit:
+        raise StageError(
+            f"the longest prompt has {longest} tokens; with max_tokens {config.max_tokens} that exceeds the model's "
+            f"context of {limit}: set max_tokens to at most {max(1, limit - longest)}"
+        )
+    return make_engine(
+        config.engine,
+        model,
+        max_model_len=longest + config.max_tokens,
+        dtype=config.engine_dtype,
+        max_num_seqs=config.max_num_seqs,
+        kv_cache_gib=config.kv_cache_gib,
+        gpu_memory=config.gpu_memory,
+        seed=seed,
+    )
+
+
+def grade(ctx: Context, rows: Sequence[Row], groups: Sequence[Group], config: DrawSettings) -> list[Graded]:
+    """Every completion with its verdict. A sample whose grading failed goes to quarantine.jsonl with correct None."""
+    from rewards.scorer import ErrorBudgetExceeded, Scorer
+
+    plugins = list(ctx.rewards.values())
+    samples = [[_sample(row, *drawn) for drawn in group] for row, group in zip(rows, groups, strict=True)]
+    with Scorer(config.rewards, plugins, quarantine=ctx.out / "quarantine.jsonl") as scorer:
+        try:
+            scored = scorer(samples)
+        except ErrorBudgetExceeded as error:
+            raise StageError(str(error)) from error
+    graded = []
+    for p, group in enumerate(samples):
+        for g, sample in enumerate(group):
+            values = {name: part[p][g] for name, part in scored.parts_P_G.items()}
+            parts = {name: value for name, value in values.items() if value is not None}
+            reward = scored.total_P_G[p][g]
+            right = verdict(parts, config.correct) if reward is not None else None
+            graded.append(Graded(sample.row, sample.completion, sample.n_tokens, sample.finish, reward, parts, right))
+    return graded
+
+
+def verdict(parts: Mapping[str, float], correct: Sequence[str]) -> bool | None:
+    """Whether every applicable one of the `correct` parts is 1; None where none of them applies."""
+    deciding = [parts[name] for name in correct if name in parts]
+    return min(deciding) >= 1.0 - 1e-6 if deciding else None
+
+
+def _sample(row: Row, completion: str, n_tokens: int, finish: Finish) -> Sample:
+    return Sample(str(row["prompt"]), completion, row.get("answer"), finish, n_tokens, row)

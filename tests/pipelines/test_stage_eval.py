@@ -1,0 +1,42 @@
+"""The `eval` stage: an able and an ignorant model on the same problems."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.stages.eval import EvalConfig, eval
+from tests.pipelines.taught import ENGINE, context, problems, read_json, taught_model, untrained
+
+pytestmark = pytest.mark.xdist_group("taught")  # they share one trained model
+
+
+def test_scores_tell_an_able_model_from_an_ignorant_one(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    models = {"base": untrained(tmp_path / "base"), "final": taught_model(tmp_path_factory)}
+    ctx = context(tmp_path)
+    made = eval(ctx, EvalConfig(**ENGINE, k=4), models=models, problems=problems(tmp_path / "problems"))
+    scores = read_json(made.path / "scores.json")
+    assert list(scores["models"]) == ["base", "final"]
+    base, final = scores["models"]["base"], scores["models"]["final"]
+    assert base["pass@1"] == 0.0 and final["pass@1"] == 1.0
+    assert final["pass@k"] == {"1": 1.0, "2": 1.0, "4": 1.0} and final["cons@k"] == 1.0
+    assert final["ci95"][0] < 1.0 == final["ci95"][1] and final["stderr"] == 0.0
+    assert (final["n_problems"], final["k"], final["finished"], final["ungraded"]) == (2, 4, 1.0, 0)
+    assert final["families"].keys() == {"math"} and final["families"]["math"]["pass@1"] == 1.0
+    protocol = scores["protocol"]
+    assert (protocol["k"], protocol["temperature"], protocol["top_p"], protocol["max_tokens"]) == (4, 0.6, 0.95, 24)
+    assert ctx.numbers == {"base": 0.0, "final": 1.0}
+    rows = pq.read_table(made.path / "samples.parquet").to_pylist()
+    assert len(rows) == 16 and sum(row["correct"] for row in rows if row["model"] == "final") == 8
+    assert {"model", "id", "prompt", "completion", "family", "correct", "n_tokens", "finish"} <= rows[0].keys()
+
+
+def test_greedy_and_a_limit(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    config = EvalConfig(**ENGINE, k=1, temperature=0, limit=1)
+    models = {"final": taught_model(tmp_path_factory)}
+    made = eval(context(tmp_path), config, models=models, problems=problems(tmp_path / "problems"))
+    assert read_json(made.path / "scores.json")["models"]["final"]["n_problems"] == 1
