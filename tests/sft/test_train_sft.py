@@ -140,8 +140,8 @@ def test_training_learns_and_keeps_what_vllm_needs(tiny_model: Path, tmp_path: P
 def test_eos_is_learnt(tiny_model: Path, tmp_path: Path) -> None:
     import torch
 
-    from models.checkpoint import load_model, load_tokenizer
     from models.chat import render_prompt
+    from models.checkpoint import load_model, load_tokenizer
 
     run(tiny_model, tmp_path / "out", tmp_path / "s", rows=ROWS[:1] * 8, epochs=60, lr=1e-2, batch=4)
     model, tokenizer = load_model(tmp_path / "out"), load_tokenizer(tmp_path / "out")
