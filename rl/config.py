@@ -67,7 +67,9 @@ class GrpoSettings(BaseModel):
     )
     gradient_checkpointing: bool = Field(False, description="recompute activations: less memory, a third slower")
     accumulate: int = Field(1, ge=1, description="backward passes per update; more = less memory")
-    batch_tokens: int = Field(8192, ge=1, description="tokens per forward pass, padding included, sorted by length")
+    batch_tokens: int | None = Field(
+        None, ge=1, description="tokens per forward pass, padding included; empty = 2048 on a CPU, 32768 on a GPU"
+    )
 
     router: str = Field("frozen", description="router policy: frozen, bias_update(rate) or aux(coef)")
     freeze_router: bool = Field(False, description="the routers' weights do not train either")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -174,6 +175,8 @@ def _order(n_rows: int, config: GrpoSettings, seed: int) -> list[str]:
 def _arguments(config: GrpoSettings, scratch: str | Path, seed: int) -> GRPOConfig:
     cuda = torch.cuda.is_available()
     chunk = config.updates_per_rollout
+    # vLLM has set up torch.distributed for itself (one process); transformers warns about that each time.
+    logging.getLogger("transformers.training_args").setLevel(logging.ERROR)
     return GRPOConfig(
         output_dir=str(scratch),
         max_steps=config.steps,

@@ -36,7 +36,7 @@ def completion_logprobs(
     order = torch.argsort(lengths, descending=True, stable=True)
     logps, entropies, losses = [], [], []
     for rows in _budget(order, lengths[order].tolist(), batch_tokens):
-        width = int(lengths[rows[0]])
+        width = max(int(lengths[rows[0]]), 2)
         columns = torch.arange(width, device=input_ids.device)
         mask = columns < lengths[rows, None]
         ids = input_ids[rows].gather(1, (starts[rows, None] + columns).clamp(max=input_ids.size(1) - 1))
@@ -46,7 +46,7 @@ def completion_logprobs(
         # Log-prob j of a row belongs to its token j + 1, so completion token c stands at prompt length + c - 1.
         where = prompt_lengths[rows, None] - 1 + torch.arange(keep, device=ids.device)
         inside = where < lengths[rows, None] - 1
-        where = where.clamp(min=0, max=max(width - 2, 0))
+        where = where.clamp(min=0, max=width - 2)
         logps.append(out.log_probs.gather(1, where) * inside)
         entropies.append(out.entropy.gather(1, where) * inside if entropy else None)
         losses.append(out.aux_loss * mask.sum() if aux_loss else None)

@@ -133,7 +133,7 @@ class Trainer(WholeCheckpoints, GRPOTrainer):
                 input_ids,
                 attention_mask,
                 logits_to_keep,
-                batch_tokens=self.settings.batch_tokens,
+                batch_tokens=self.settings.batch_tokens or (32768 if input_ids.is_cuda else 2048),
                 entropy=compute_entropy,
                 aux_loss=compute_aux_loss,
             )

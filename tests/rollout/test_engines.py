@@ -13,6 +13,8 @@ from rollout.requests import request_seed, stop_token_ids
 from rollout.sampling import sample_chunks
 from rollout.types import Rollout, SamplingParams
 
+pytestmark = pytest.mark.xdist_group("vllm")  # one process starts vLLM, not two
+
 PROMPTS = [[5, 6, 7, 8], [9, 10], [11, 12, 13, 14, 15, 16, 17]]
 
 
@@ -36,7 +38,8 @@ def test_sampler_logprobs_are_the_natural_ones(engine: Any) -> None:
 
 def test_generation_ends_at_stop_ids(engine: Any) -> None:
     stops = tuple(range(3, 83))
-    rollouts = [r for g in engine.generate(PROMPTS, SamplingParams(max_tokens=20, seed=0, stop_ids=stops), 4) for r in g]
+    params = SamplingParams(max_tokens=20, seed=0, stop_ids=stops)
+    rollouts = [rollout for group in engine.generate(PROMPTS, params, 4) for rollout in group]
     for rollout in rollouts:
         ended = rollout.completion_ids[-1] in {1, *stops}
         assert ended == (rollout.finish == "stop") and len(rollout.completion_ids) <= 20

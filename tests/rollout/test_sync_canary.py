@@ -9,6 +9,8 @@ import pytest
 from rollout.canary import Canary, CanaryFailure
 from rollout.weights import SyncExtension, checkpoint_state
 
+pytestmark = pytest.mark.xdist_group("vllm")
+
 
 def shake(model: Any, *, seed: int, scale: float = 0.05) -> None:
     """A random update of every floating-point tensor, buffers such as `e_score_correction_bias` included."""
@@ -36,13 +38,15 @@ def test_state_is_in_checkpoint_format_with_buffers(tiny_model: Any) -> None:
     assert "model.layers.1.mlp.experts.7.down_proj.weight" in names
 
 
+@pytest.mark.parametrize("scale", [0.0, 0.02])
 def test_canary_stops_at_the_first_sync_without_expert_repacking(
-    engine: Any, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+    engine: Any, tiny_model: Any, monkeypatch: pytest.MonkeyPatch, scale: float
 ) -> None:
+    """Even with unchanged weights: the packed experts' memory is overwritten with unpacked ones."""
     canary = Canary(160)
     canary.check(tiny_model, engine)
     monkeypatch.setattr(SyncExtension, "repack_experts", False)
-    shake(tiny_model, seed=0, scale=0.02)
+    shake(tiny_model, seed=0, scale=scale)
     engine.sync(tiny_model)
     with pytest.raises(CanaryFailure, match=r"at step 1: .*disagree.*allowed 0.001 max") as failure:
         canary.check(tiny_model, engine, step=1)

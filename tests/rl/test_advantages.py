@@ -1,0 +1,55 @@
+"""Advantages against hand calculations."""
+
+from __future__ import annotations
+
+import pytest
+
+from rl.advantages import STD_FLOOR, group_advantages
+from rl.numbers import log_line, step_numbers
+from rollout.types import Sample, Scored
+
+
+def test_group_advantages_by_hand() -> None:
+    """Rewards 1, 0, 0, 1: mean 0.5, sample std sqrt(4 x 0.25 / 3) = 0.57735."""
+    got = group_advantages([[1.0, 0.0, 0.0, 1.0]])
+    unit = 0.5 / (0.5773502691896258 + STD_FLOOR)
+    assert got.values_P_G[0] == pytest.approx([unit, -unit, -unit, unit])
+    assert got.zero_variance == 0 and got.unscored == 0
+
+
+def test_a_missing_score_leaves_the_baseline_alone() -> None:
+    """None is no zero: 1, None, 0 has mean 0.5 and std 0.70711; the unscored sample learns nothing."""
+    got = group_advantages([[1.0, None, 0.0], [None, None, 2.0], [3.0, 3.0, 3.0]])
+    unit = 0.5 / (0.7071067811865476 + STD_FLOOR)
+    assert got.values_P_G == [pytest.approx([unit, 0.0, -unit]), [0.0] * 3, [0.0] * 3]
+    assert got.zero_variance == pytest.approx(2 / 3) and got.unscored == pytest.approx(3 / 9)
+
+
+def test_equal_scores_are_exactly_zero_in_spite_of_rounding() -> None:
+    assert group_advantages([[0.1] * 7]).values_P_G == [[0.0] * 7]
+
+
+def test_scaling_choices() -> None:
+    groups = [[1.0, 0.0], [4.0, 0.0]]
+    assert group_advantages(groups, "none").values_P_G == [[0.5, -0.5], [2.0, -2.0]]
+    batch_std = (((1 - 1.25) ** 2 + 1.25**2 * 2 + (4 - 1.25) ** 2) / 3) ** 0.5 + STD_FLOOR
+    assert group_advantages(groups, "batch").values_P_G[1] == pytest.approx([2 / batch_std, -2 / batch_std])
+
+
+def test_step_numbers() -> None:
+    scored = Scored([[1.1, 0.1], [0.1, None]], {"math": [[1.0, 0.0], [None, None]], "format": [[1.0] * 2, [1.0, None]]})
+    rows = [{"family": "math"}, {"family": "math"}, {"family": "chat"}, {"family": "chat"}]
+    samples = [
+        Sample("p", "c", finish=finish, n_tokens=n, row=row)
+        for finish, n, row in zip(("stop", "length", "stop", "stop"), (4, 8, 6, 2), rows, strict=True)
+    ]
+    numbers = step_numbers(scored, samples, ("math", "code"))
+    assert numbers == {
+        "part/math": 0.5, "part/format": 1.0, "length": 5.0, "finished": 0.75, "accuracy": 0.5,
+        "accuracy/math": 0.5, "length/right": 4.0, "length/wrong": 8.0,
+    }  # fmt: skip
+
+
+def test_log_line_renames_and_drops() -> None:
+    logs = {"learning_rate": 0.1, "kl": None, "clip_ratio/region_mean": 0.2, "completions/max_length": 3, "length": 2}
+    assert log_line(logs) == {"lr": 0.1, "clip_fraction": 0.2, "length": 2}
