@@ -12,6 +12,10 @@ Loss = Literal["grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "ves
 Correction = Literal["off", "token_truncate", "token_mask", "sequence_truncate", "sequence_mask"]
 
 
+class GrpoError(ValueError):
+    """Data, model and settings do not fit together; the message is one line for the user."""
+
+
 class GrpoSettings(BaseModel):
     """Defaults are DeepSeek-R1's where it published them (arXiv 2501.12948v2, 2.1 and 3.2.1): group 16, 32 questions a
     step, learning rate 3e-6, KL 0.001 to a reference replaced every 400 steps, temperature 1. Two differ: clip ratio

@@ -19,7 +19,7 @@ from trl import GRPOConfig
 from models.chat import render_prompt
 from models.checkpoint import last_checkpoint, load_model, load_tokenizer, save_model
 from models.router_callback import RouterCallback
-from rl.config import GrpoSettings
+from rl.config import GrpoError, GrpoSettings
 from rl.numbers import log_line
 from rl.trainer import Inputs, Trainer
 from rollout.canary import PROBE_LENGTH, Canary
@@ -90,7 +90,8 @@ def train_grpo(
     Returns steps, samples, tokens, seconds, canary_gap (largest), and reward, accuracy, length over the first and last
     tenth of the steps (`reward_first`, `reward_last`, ...).
 
-    Raises ValueError with one line where data or settings do not fit, CanaryFailure when a sync went wrong.
+    Raises GrpoError or RouterError with one line where data, model and settings do not fit, CanaryFailure when trainer
+    and engine disagree after a sync.
     """
     began = time.monotonic()
     tokenizer, start = load_tokenizer(model_path), last_checkpoint(scratch)
@@ -145,12 +146,12 @@ def _make_engine(config: GrpoSettings, model_path: str | Path, length: int, dtyp
 def _check_sizes(model: Any, prompts_ids: Sequence[Sequence[int]], config: GrpoSettings) -> int:
     """Tokens the engine must hold: longest prompt plus completion, and the canary's probes."""
     if not prompts_ids:
-        raise ValueError("grpo: there are no problems to train on")
+        raise GrpoError("there are no problems to train on")
     prompt = max(len(ids) for ids in prompts_ids)
     positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if positions is not None and prompt + config.max_tokens > positions:
-        raise ValueError(
-            f"grpo: the longest prompt ({prompt} tokens) and max_tokens ({config.max_tokens}) exceed the model's "
+        raise GrpoError(
+            f"the longest prompt ({prompt} tokens) and max_tokens ({config.max_tokens}) exceed the model's "
             f"{positions} positions: lower max_tokens to {positions - prompt} or drop long prompts"
         )
     return max(prompt + config.max_tokens, PROBE_LENGTH + 1)

@@ -17,12 +17,9 @@ class HfEngine:
     def __init__(
         self, model_path: str | Path, *, dtype: str = "float32", batch_tokens: int = 16384, device: str | None = None
     ) -> None:
-        import torch
-        from transformers import AutoModelForCausalLM
+        from models.checkpoint import load_model
 
-        where = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        self._model: Any = AutoModelForCausalLM.from_pretrained(model_path, dtype=getattr(torch, dtype)).to(where)
-        self._model.eval()
+        self._model: Any = load_model(model_path, dtype, device=device).eval()
         self._batch_tokens = batch_tokens
         self.eos_ids = stop_token_ids(model_path)
 
@@ -43,7 +40,7 @@ class HfEngine:
         width, pad = max(len(ids) for ids in prompts), ends[0] if ends else 0
         tokens = torch.tensor([[pad] * (width - len(ids)) + ids for ids in prompts], device=self._model.device)
         mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts], device=tokens.device)
-        sampling = dict(do_sample=True, temperature=params.temperature, top_p=params.top_p, top_k=0)
+        sampling = {"do_sample": True, "temperature": params.temperature, "top_p": params.top_p, "top_k": 0}
         with torch.random.fork_rng(), torch.no_grad():
             if params.seed is not None:
                 torch.manual_seed(request_seed(params.seed, first))
@@ -53,7 +50,7 @@ class HfEngine:
                 max_new_tokens=params.max_tokens,
                 eos_token_id=ends or None,
                 pad_token_id=pad,
-                **(sampling if params.temperature > 0 else dict(do_sample=False)),
+                **(sampling if params.temperature > 0 else {"do_sample": False}),
             )[:, width:].tolist()
         completions = [_cut(ids, set(ends)) for ids in output]
         natural = model_logprobs(self._model, [p + c for p, c in zip(prompts, completions, strict=True)])

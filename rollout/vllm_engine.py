@@ -134,18 +134,18 @@ def _llm_arguments(model_path: str, options: VllmOptions, seed: int) -> dict[str
     config = AutoConfig.from_pretrained(model_path)
     on_gpu = torch.cuda.is_available()
     dtype = options.dtype if options.dtype != "auto" else ("bfloat16" if on_gpu else "float32")
-    arguments: dict[str, Any] = dict(
-        model=model_path,
-        skip_tokenizer_init=True,
-        dtype=dtype,
-        seed=seed,
-        max_model_len=options.max_model_len,
-        max_num_seqs=options.max_num_seqs,
-        enforce_eager=options.eager,
-        worker_extension_cls=EXTENSION,
-        logprobs_mode="processed_logprobs" if options.processed_logprobs else "raw_logprobs",
-        use_tqdm_on_load=False,
-    )
+    arguments: dict[str, Any] = {
+        "model": model_path,
+        "skip_tokenizer_init": True,
+        "dtype": dtype,
+        "seed": seed,
+        "max_model_len": options.max_model_len,
+        "max_num_seqs": options.max_num_seqs,
+        "enforce_eager": options.eager,
+        "worker_extension_cls": EXTENSION,
+        "logprobs_mode": "processed_logprobs" if options.processed_logprobs else "raw_logprobs",
+        "use_tqdm_on_load": False,
+    }
     if config.model_type == "deepseek_v3":  # vLLM reads these two from config.json; transformers does not write them
         arguments["hf_overrides"] = {
             "topk_method": getattr(config, "topk_method", None) or "noaux_tc",

@@ -14,7 +14,7 @@ from rollout.types import Sample, Scored
 pytestmark = pytest.mark.xdist_group("vllm")
 
 ROWS = [{"id": str(i), "prompt": f"Count to {i}", "answer": str(i), "family": "math", "system": None} for i in range(8)]
-SMALL = dict(prompts_per_step=4, group=8, max_tokens=8, lr=3e-3, save_every=0)
+SMALL = {"prompts_per_step": 4, "group": 8, "max_tokens": 8, "lr": 3e-3, "save_every": 0}
 
 
 class Bar:
@@ -75,7 +75,14 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
 
     from models.checkpoint import load_model
 
-    settings = dict(steps=8, minibatches=2, prompts_per_step=2, save_every=3, ref_every=2, router="bias_update(0.01)")
+    settings = {
+        "steps": 8,
+        "minibatches": 2,
+        "prompts_per_step": 2,
+        "save_every": 3,
+        "ref_every": 2,
+        "router": "bias_update(0.01)",
+    }
     whole = run(policy_path, tmp_path / "whole", policy_engine, scratch=tmp_path / "a", **settings)[1]
 
     def interrupt(step: int) -> None:
@@ -100,14 +107,14 @@ def test_the_canary_stops_the_run(
     from rollout.weights import SyncExtension
 
     monkeypatch.setattr(SyncExtension, "repack_experts", False)
-    with pytest.raises(CanaryFailure, match="at step 0: .*allowed 0.001 max"):
+    with pytest.raises(CanaryFailure, match=r"at step 0: .*allowed 0.001 max"):
         run(policy_path, tmp_path / "out", policy_engine, steps=5)
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
     "settings",
-    [dict(correction="token_truncate"), dict(correction="sequence_mask", temperature=0.8), dict(beta=0.0)],
+    [{"correction": "token_truncate"}, {"correction": "sequence_mask", "temperature": 0.8}, {"beta": 0.0}],
 )
 def test_variants_run(policy_path: Path, policy_engine: Any, tmp_path: Path, settings: dict[str, Any]) -> None:
     lines = run(policy_path, tmp_path / "out", policy_engine, steps=2, **settings)[1]

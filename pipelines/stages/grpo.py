@@ -1,0 +1,59 @@
+"""`grpo`: reinforcement learning with verifiable rewards: R1-Zero's and R1's reasoning stage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import Field
+
+from pipelines.artifacts import Model, Problems, read_rows
+from pipelines.context import Context
+from pipelines.stage import StageConfig, StageError, stage
+from rl.config import GrpoSettings
+
+
+class GrpoConfig(GrpoSettings, StageConfig):
+    """Group-relative policy optimisation on vLLM rollouts, guarded by the canary after every weight sync."""
+
+    rewards: dict[str, Any] = Field(
+        {"math": 1.0, "code": 1.0, "format": 0.1}, description="rewards and their weights or settings (R1: format 1.0)"
+    )
+
+
+def _check(config: GrpoConfig) -> Iterable[str]:
+    from rollout.factory import resolve_kind
+
+    try:
+        resolve_kind(config.engine)
+    except ValueError as error:
+        yield str(error)
+
+
+@stage(version=1, summary="reinforcement learning (GRPO) against rewards, rollouts on vLLM", check=_check)
+def grpo(ctx: Context, config: GrpoConfig, *, model: Model, problems: list[Problems]) -> Model:
+    from models.router import RouterError
+    from rewards.scorer import ErrorBudgetExceeded, Scorer
+    from rl.config import GrpoError
+    from rl.grpo import train_grpo
+    from rollout.canary import CanaryFailure
+
+    rows = [row for part in problems for row in read_rows(part)]
+    with Scorer(config.rewards, list(ctx.rewards.values()), quarantine=ctx.out / "quarantine.jsonl") as scorer:
+        try:
+            numbers = train_grpo(
+                model.path,
+                rows,
+                config,
+                scorer,
+                ctx.out / "model",
+                seed=ctx.seed,
+                log=ctx.log,
+                progress=ctx.progress,
+                scratch=ctx.scratch,
+                resumed=ctx.resumed,
+            )
+        except (CanaryFailure, ErrorBudgetExceeded, GrpoError, RouterError) as error:
+            raise StageError(str(error)) from error
+    ctx.summary(**numbers)
+    return Model(ctx.out / "model")
