@@ -47,8 +47,8 @@ NOT_WORDS = re.compile(
     r"|\b(?=\w*[\d_])\w+",
     re.DOTALL,
 )
-SENTENCE = re.compile(r"[.!?\n。！？]+")  # noqa: RUF001
-WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")  # noqa: RUF001
+SENTENCE = re.compile(r"[.!?\n。！？]+")
+WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 
 
 @reward(

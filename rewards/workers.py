@@ -78,10 +78,11 @@ class WorkerPool:
     def __init__(
         self, setup: str, arguments: Sequence[Any] = (), *, workers: int = 1, timeout_s: float, wall_s: float
     ) -> None:
+        self._workers: list[_Worker] = []
+        self._owner = os.getpid()
         assert workers >= 1 and timeout_s > 0 and wall_s > 0
         self._hello = pickle.dumps((setup, tuple(arguments), float(timeout_s)))
         self._timeout_s, self._wall_s, self._count = timeout_s, wall_s, workers
-        self._workers: list[_Worker] = []
         self._lock = threading.Lock()
         self.replaced = 0
 
@@ -140,8 +141,8 @@ class WorkerPool:
         read, write = os.pipe()
         command = [sys.executable, "-P", "-c", BOOT, json.dumps(sys.path), str(write)]
         try:
-            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=sys.stderr.fileno() if _has_fd(sys.stderr)
-                                       else subprocess.DEVNULL, pass_fds=(write,))
+            stdout = sys.stderr.fileno() if _has_fd(sys.stderr) else subprocess.DEVNULL
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=stdout, pass_fds=(write,))
         finally:
             os.close(write)
         worker = _Worker(process, read)
@@ -202,7 +203,9 @@ class WorkerPool:
         return worker.kill()
 
     def close(self) -> None:
-        """Stop all workers. Idempotent."""
+        """Stop all workers. Idempotent; does nothing in a forked copy of the process that started them."""
+        if os.getpid() != self._owner:
+            return
         for worker in self._workers:
             worker.kill()
         self._workers.clear()

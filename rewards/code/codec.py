@@ -15,9 +15,10 @@ MOST_ITEMS = 2_000_000
 
 _type, _len, _int, _float, _str, _bytes = type, len, int, float, str, bytes
 _to_hex, _float_hex, _encode_text, _dict_items = hex, float.hex, str.encode, dict.items
-_iterate = {list: list.__iter__, tuple: tuple.__iter__, set: set.__iter__, frozenset: frozenset.__iter__,
-            deque: deque.__iter__}  # fmt: skip
-_SEQUENCES = {list: b"l", tuple: b"t", set: b"S", frozenset: b"Z", deque: b"q"}
+_iterate: dict[Any, Any] = {
+    list: list.__iter__, tuple: tuple.__iter__, set: set.__iter__, frozenset: frozenset.__iter__, deque: deque.__iter__,
+}  # fmt: skip
+_SEQUENCES: dict[Any, bytes] = {list: b"l", tuple: b"t", set: b"S", frozenset: b"Z", deque: b"q"}
 _DICTS = frozenset({dict, defaultdict, OrderedDict, Counter})
 _ValueError = ValueError
 

@@ -29,7 +29,8 @@ def _lines(text: str) -> list[str]:
 def same_result(expected: Any, actual: Any, tolerance: float = 0.0, *, exact: bool = False) -> bool:
     """Whether a call returned the expected value. `exact`: Python values, so a tuple does not answer a list."""
     if isinstance(expected, bool) or isinstance(actual, bool) or expected is None or actual is None:
-        return expected is actual or (exact and _plain_number(expected) and _plain_number(actual) and expected == actual)
+        numbers = _plain_number(expected) and _plain_number(actual)
+        return expected is actual or (exact and numbers and bool(expected == actual))
     if isinstance(expected, (int, float)) and isinstance(actual, (int, float)):
         return _same_number(expected, actual, tolerance)
     if isinstance(expected, complex) or isinstance(actual, complex):

@@ -36,7 +36,8 @@ DENIED: dict[str, tuple[int | None, int | None]] = {
     "memfd_secret": (447, 447), "shmget": (29, 194), "shmat": (30, 196), "semget": (64, 190), "msgget": (68, 186),
     "mq_open": (240, 180), "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41), "chroot": (161, 51),
     "open_tree": (428, 428), "move_mount": (429, 429), "fsopen": (430, 430), "fsmount": (432, 432),
-    "fsconfig": (431, 431), "fspick": (433, 433), "mount_setattr": (442, 442), "unshare": (272, 97), "setns": (308, 268),
+    "fsconfig": (431, 431), "fspick": (433, 433), "mount_setattr": (442, 442),
+    "unshare": (272, 97), "setns": (308, 268),
     "bpf": (321, 280), "perf_event_open": (298, 241), "io_uring_setup": (425, 425), "io_uring_enter": (426, 426),
     "io_uring_register": (427, 427), "userfaultfd": (323, 282), "add_key": (248, 217), "request_key": (249, 218),
     "keyctl": (250, 219), "init_module": (175, 105), "finit_module": (313, 273), "delete_module": (176, 106),
@@ -56,7 +57,8 @@ DENIED: dict[str, tuple[int | None, int | None]] = {
     "landlock_restrict_self": (446, 446), "seccomp": (317, 277), "prctl": (157, 167),
 }  # fmt: skip
 PRETEND = {"setrlimit": (160, 164)}  # answers success and does nothing: honest programs raise their stack limit
-OPENS = {"open": (2, None, 1), "openat": (257, 56, 2)}  # numbers and the index of the flags argument
+# numbers and the index of the flags argument
+OPENS: dict[str, tuple[int | None, int | None, int]] = {"open": (2, None, 1), "openat": (257, 56, 2)}
 WRITING = 0o1 | 0o2 | 0o100 | 0o1000 | 0o20000000  # O_WRONLY O_RDWR O_CREAT O_TRUNC O_TMPFILE
 
 LOAD, EQUAL, ANY_BIT, RETURN = 0x20, 0x15, 0x45, 0x06
@@ -73,7 +75,8 @@ def seccomp_program(*, writes: bool) -> bytes | None:
     if machine is None:
         return None
     audit, column = machine
-    program = [_jump(LOAD, 4, 0, 0), _jump(EQUAL, audit, 1, 0), _jump(RETURN, ERRNO | EPERM, 0, 0), _jump(LOAD, 0, 0, 0)]
+    program = [_jump(LOAD, 4, 0, 0), _jump(EQUAL, audit, 1, 0), _jump(RETURN, ERRNO | EPERM, 0, 0),
+               _jump(LOAD, 0, 0, 0)]  # fmt: skip
     if column == 0:  # the x32 numbers of x86_64
         program += [_jump(ANY_BIT, 0x40000000, 0, 1), _jump(RETURN, ERRNO | ENOSYS, 0, 0)]
     for numbers in DENIED.values():
@@ -86,10 +89,12 @@ def seccomp_program(*, writes: bool) -> bytes | None:
                 _jump(RETURN, ERRNO | EPERM, 0, 0), _jump(RETURN, ALLOW, 0, 0)]  # fmt: skip
     # prlimit64 that only reads (new limit NULL, both halves) is fine, setting is pretended
     program += [_jump(EQUAL, low["prlimit64"][column], 0, 6), _jump(LOAD, 32, 0, 0), _jump(EQUAL, 0, 0, 2),
-                _jump(LOAD, 36, 0, 0), _jump(EQUAL, 0, 1, 0), _jump(RETURN, ERRNO, 0, 0), _jump(RETURN, ALLOW, 0, 0)]  # fmt: skip
-    for *numbers, index in OPENS.values():
-        if numbers[column] is not None and not writes:
-            program += [_jump(EQUAL, int(str(numbers[column])), 0, 4), _jump(LOAD, 16 + 8 * int(index or 0), 0, 0),
+                _jump(LOAD, 36, 0, 0), _jump(EQUAL, 0, 1, 0), _jump(RETURN, ERRNO, 0, 0),
+                _jump(RETURN, ALLOW, 0, 0)]  # fmt: skip
+    for first, second, index in OPENS.values():
+        opening = second if column else first
+        if opening is not None and not writes:
+            program += [_jump(EQUAL, opening, 0, 4), _jump(LOAD, 16 + 8 * index, 0, 0),
                         _jump(ANY_BIT, WRITING, 0, 1), _jump(RETURN, ERRNO | EACCES, 0, 0),
                         _jump(RETURN, ALLOW, 0, 0)]  # fmt: skip
     return b"".join([*program, _jump(RETURN, ALLOW, 0, 0)])

@@ -39,7 +39,7 @@ def extract_code(completion: str) -> str | None:
 @reward(
     name="code",
     cases=[
-        ("gold", "<think>Twice.</think><answer>\n```python\ndef f(x):\n    return 2 * x\n```\n</answer>", {"row": DOUBLE}),
+        ("gold", "<think>2x</think><answer>\n```python\ndef f(x):\n    return 2 * x\n```\n</answer>", {"row": DOUBLE}),
         ("gold", "<answer>def f(x):\n    return x + x</answer>", {"row": DOUBLE}),
         ("gold", "<answer>\n```python\nprint(2 * int(input()))\n```\n</answer>", {"row": ECHO}),
         ("junk", "<answer>\n```python\ndef f(x):\n    return x + 1\n```\n</answer>", {"row": DOUBLE}),
@@ -49,7 +49,7 @@ def extract_code(completion: str) -> str | None:
     ],
 )
 def code_reward(
-    s: Sample, *, partial: bool = False, cpu_s: float = 5.0, wall_s: float = 30.0, memory_mb: int = 2048
+    s: Sample, *, partial: bool = False, cpu_s: float = 4.0, idle_s: float = 4.0, memory_mb: int = 1024
 ) -> float | None:
     """1 if the program passes all tests of the row, else 0 (`partial`: the share of tests passed).
 
@@ -61,7 +61,7 @@ def code_reward(
     program = extract_code(s.completion)
     if program is None or not program.strip():
         return 0.0
-    limits = Limits(cpu_s=cpu_s, wall_s=wall_s, memory_bytes=memory_mb << 20)
+    limits = Limits(cpu_s=cpu_s, idle_s=idle_s, memory_bytes=memory_mb << 20)
     report = run(program, tests, limits=limits, stop_early=not partial)
     if "infrastructure_error" in report.verdicts:
         raise InfrastructureError(report.detail)

@@ -23,6 +23,7 @@ from rewards.code.types import (
 )
 
 LONGEST_CODE = 1 << 20
+COSTLY = ("time_limit", "memory_limit", "output_limit")
 
 
 def run(
@@ -31,7 +32,8 @@ def run(
     """Run `code` on `tests` in the sandbox.
 
     Stdin cases get a child process each; all calls of a submission share one child. `stop_early` ends after the
-    first stdin case that fails (all-or-nothing scoring needs no more).
+    first stdin case that fails (all-or-nothing scoring needs no more). After two cases that ran into a limit the
+    remaining ones get that verdict unrun.
 
     Raises:
         ValueError: the tests are malformed. A sandbox failure is no exception but verdict `infrastructure_error`.
@@ -64,6 +66,9 @@ def _stdin(code: str, tests: StdinTests, limits: Limits, stop_early: bool) -> Re
         cpu_s += outcome.cpu_s
         if stop_early and verdict != "passed":
             break
+        if sum(verdict in COSTLY for verdict in verdicts) >= 2:  # the rest would cost as much and is lost anyway
+            verdicts += [verdict] * (len(tests.cases) - len(verdicts))
+            break
     return Report(all(verdict == "passed" for verdict in verdicts), verdicts, detail, cpu_s)
 
 
@@ -71,8 +76,9 @@ def _ending(outcome: Outcome, limits: Limits) -> tuple[Verdict, str]:
     """The verdict that the way a child ended implies; `passed` if it ended well (its output is still to be judged)."""
     if outcome.killed == "output":
         return "output_limit", f"more than {limits.output_bytes} bytes of output"
-    if outcome.killed == "wall":
-        return "time_limit", f"still running after {limits.wall_s:g} s"
+    if outcome.killed in ("wall", "idle"):
+        limit = limits.wall_s if outcome.killed == "wall" else limits.idle_s
+        return "time_limit", f"more than {limit:g} s {'in all' if outcome.killed == 'wall' else 'without computing'}"
     if outcome.signal == 24 or (outcome.signal == 9 and outcome.cpu_s >= limits.cpu_s - 0.5):
         return "time_limit", f"used {limits.cpu_s:g} s of CPU"
     complaint = next((body.decode("utf-8", "replace") for tag, body in outcome.frames if tag in (b"E", b"L")), "")
@@ -133,7 +139,7 @@ def _shown(value: Any) -> str:
     """A short, bounded picture of a plain value."""
     if isinstance(value, int) and value.bit_length() > 4000:
         return "a huge int"
-    if isinstance(value, (list, tuple, set, frozenset, dict)) or not isinstance(value, (str, bytes, int, float, complex)):
+    if not isinstance(value, (str, bytes, int, float, complex)):
         return f"a {type(value).__name__}"
     return repr(value[:80] if isinstance(value, (str, bytes)) else value)
 

@@ -21,13 +21,15 @@ class InfrastructureError(RuntimeError):
 class Limits:
     """Limits of one child process (one stdin case, or all calls of a submission).
 
-    `cpu_s` counts CPU seconds, so that a busy machine does not change a verdict; `wall_s` is for programs that wait.
+    `cpu_s` counts CPU seconds (whole ones, rounded up) and `idle_s` seconds in which the program neither computed nor
+    waited for a core, so that a busy machine does not change a verdict; `wall_s` is the loose limit behind both.
     `memory_bytes` is address space; `output_bytes` caps standard output and encoded results.
     """
 
-    cpu_s: float = 5.0
-    wall_s: float = 30.0
-    memory_bytes: int = 2 << 30
+    cpu_s: float = 4.0
+    idle_s: float = 4.0
+    wall_s: float = 60.0
+    memory_bytes: int = 1 << 30
     output_bytes: int = 8 << 20
 
 
