@@ -29,7 +29,7 @@ class DrawSettings(BaseModel):
     template: Literal["chat", "plain"] = Field("chat", description="chat: the tokenizer's template; plain: R1-Zero")
     rewards: dict[str, Any] = Field({"math": 1.0, "code": 1.0}, description="rewards and their weights or settings")
     correct: tuple[str, ...] = Field(
-        ("math", "code"), description="reward parts that say an answer is right (value 1): what correct means"
+        ("math", "code"), description="rewards that say an answer is right (value 1): one of them is enough"
     )
     engine: Literal["auto", "vllm", "transformers"] = Field("auto", description="auto: vLLM where it is installed")
     engine_dtype: Literal["auto", "float32", "bfloat16"] = Field(
@@ -177,9 +177,13 @@ def grade(ctx: Context, rows: Sequence[Row], groups: Sequence[Group], config: Dr
 
 
 def verdict(parts: Mapping[str, float], correct: Sequence[str]) -> bool | None:
-    """Whether every applicable one of the `correct` parts is 1; None where none of them applies."""
+    """Whether one of the `correct` parts is 1; None where none of them applies.
+
+    One is enough: a problem has one kind of truth. A code problem may carry a reference program in `answer`, which
+    `math` then compares with the completion, in vain.
+    """
     deciding = [parts[name] for name in correct if name in parts]
-    return min(deciding) >= 1.0 - 1e-6 if deciding else None
+    return max(deciding) >= 1.0 - 1e-6 if deciding else None
 
 
 def _sample(row: Row, completion: str, n_tokens: int, finish: Finish) -> Sample:

@@ -120,7 +120,7 @@ def build_trainer(
 ) -> Trainer:
     """The trainer over ready token rows: TRL neither renders nor masks anything."""
     packing = config.packing == "bfd"
-    micro = config.micro_batch or config.batch
+    micro = config.per_forward
     cuda = torch.cuda.is_available()
     args = SFTConfig(
         output_dir=str(scratch),

@@ -225,6 +225,7 @@ def test_batches_hold_rows_of_similar_length_once_each() -> None:
 def test_settings_refuse_what_cannot_work() -> None:
     with pytest.raises(ValueError, match="does not divide"):
         SftSettings(batch=8, micro_batch=3)
+    assert [SftSettings(batch=n).per_forward for n in (64, 8, 17, 24)] == [16, 8, 1, 12]
     with pytest.raises(ValueError, match="none of frozen"):
         SftSettings(router="aux")
     assert SftSettings(lr="1e-5").lr == 1e-5  # what PyYAML makes of 1e-5
