@@ -33,14 +33,16 @@ def connect(named: Named, kinds: Kinds, base: Path, mistakes: Mistakes) -> dict[
             mistakes.add(block, path, f"must be a mapping, not {source.describe(block)}", _example(stage))
             continue
         given = source.entries(block)
+        meant = set()
         for word, (word_node, _) in given.items():
             if word not in stage.inputs:
                 hint = did_you_mean(word, stage.inputs) or f"`use: {stage.name}` takes no inputs"
+                meant |= {slot for slot in stage.inputs if hint == f"did you mean {slot}?"}
                 mistakes.add(word_node, f"{path}.{word}", "unknown input", hint)
         for slot in stage.inputs.values():
             if slot.name in given:
                 found[name][slot.name] = _refs(slot, given[slot.name][1], f"{path}.{slot.name}", kinds, base, mistakes)
-            elif not slot.optional:
+            elif not slot.optional and slot.name not in meant:
                 hint = _candidates(slot.type, kinds, name) or _example(stage)
                 mistakes.add(block_key, path, f"missing input `{slot.name}` ({_wanted(slot)})", hint)
     return found
@@ -150,13 +152,15 @@ def load_rewards(plugins: Mapping[str, Path], nodes: Sequence[Node], mistakes: M
 
 def check_rewards(path: str, block: Node | None, mistakes: Mistakes) -> None:
     """Check the names and settings under a stage's `rewards:` against the built-in rewards and the plugins."""
-    from rewards.registry import RewardError, get, parse_weights
+    from rewards.registry import BUILT_IN, RewardError, get, parse_weights
 
     node = source.entries(block).get("rewards", (None, None))[1]
     if node is None:
         return
     for name, (key, item) in source.entries(node).items():
         settings = source.value(item, f"{path}.{name}", mistakes)
+        if name in BUILT_IN and isinstance(settings, int | float) and abs(settings) < float("inf"):
+            continue  # nothing to check that would be worth importing a grader for
         try:
             parse_weights({name: settings})
         except RewardError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ def content(folder: Path, stage: str = "") -> dict[str, Any]:
         stages[name] = {"name": name, **entry}
         if "artifact" not in entry or entry["status"] not in ("done", "cached"):
             continue
-        place = folder / entry["artifact"]
+        place = Path(os.path.normpath(folder / entry["artifact"]))
         stages[name] |= {"artifact": str(place), "manifest": _json(place / "manifest.json")}
         found = _json(place / "scores.json").get("models")
         if found:

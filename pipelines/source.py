@@ -151,10 +151,11 @@ def lint(node: Node, path: str, mistakes: Mistakes, seen: set[int] | None = None
 
 
 def entries(node: Node | None) -> dict[str, tuple[Node, Node]]:
-    """A mapping node as {key: (key node, value node)}; empty for anything else."""
+    """A mapping node as {key: (key node, value node)}; empty for anything else. What `lint` has told of is left out."""
     if not isinstance(node, MappingNode):
         return {}
-    return {key.value: (key, value) for key, value in node.value if isinstance(key, ScalarNode)}
+    pairs = [(k, v) for k, v in node.value if isinstance(k, ScalarNode) and k.value != "<<"]
+    return {key.value: (key, value) for key, value in pairs}
 
 
 def items(node: Node) -> list[Node]:

@@ -107,7 +107,7 @@ class Store:
             name: {"sha256": digest, "size": (temp / name).stat().st_size} for name, digest in digests.items()
         }
         manifest["finished"] = round(time.time(), 3)
-        write_json(temp / MANIFEST, manifest)
+        write_json(temp / MANIFEST, manifest, durable=True)
         if folder.exists():  # a damaged one: `find` did not accept it
             shutil.rmtree(folder)
         os.replace(temp, folder)
@@ -160,13 +160,14 @@ def check_output(artifact: Artifact) -> str:
     return "" if (artifact.path / mark).is_file() else f"a {type(artifact).__name__} needs {mark}"
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file whole or not at all, and onto the disk before it is seen."""
+def write_json(path: Path, content: Mapping[str, Any], *, durable: bool = False) -> None:
+    """Write a JSON file whole or not at all; `durable`: on the disk before anyone sees it."""
     temp = path.with_name(f".{path.name}.tmp")
     with temp.open("w", encoding="utf-8") as file:
         json.dump(content, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
     os.replace(temp, path)
 
 

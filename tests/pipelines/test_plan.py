@@ -1,0 +1,90 @@
+"""`r1 plan` tells the truth: what it says would run is what runs, and why."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from pipelines import config, plan, runner
+from pipelines.run_folder import RunFolder
+from pipelines.store import Store
+from tests.pipelines.toy_stages import PIPELINE
+
+
+def planned(folder: Path, *overrides: str) -> dict[str, tuple[str, str]]:
+    pipeline = config.load(folder / "p.yaml", overrides)
+    rows = plan.rows(pipeline, RunFolder(folder / "runs", pipeline.name), Store(folder / "runs/store"))
+    return {row.name: (row.status, row.reason) for row in rows}
+
+
+def run(folder: Path, *overrides: str) -> str:
+    out = io.StringIO()
+    runner.run(config.load(folder / "p.yaml", overrides), folder / "runs", Console(file=out, width=200))
+    return out.getvalue()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "p.yaml").write_text(PIPELINE)
+    return tmp_path
+
+
+def test_a_first_plan_is_all_new_and_creates_nothing(folder: Path) -> None:
+    assert planned(folder) == {
+        "base": ("new", "never run"),
+        "problems": ("new", "never run"),
+        "cold": ("new", "depends on base, problems"),
+        "reason": ("new", "depends on cold"),
+        "scores": ("new", "depends on base, cold, reason, problems"),
+        "page": ("new", "depends on scores"),
+    }
+    assert [p.name for p in folder.iterdir()] == ["p.yaml"]
+
+
+def test_each_reason_is_told(folder: Path) -> None:
+    run(folder)
+    assert {status for status, _ in planned(folder).values()} == {"cached"}
+    found = planned(folder, "stages.reason.with.steps=70", "stages.reason.with.router={kind: bias}")
+    assert found["reason"] == ("stale", "config steps 60 -> 70; config router.kind frozen -> bias")
+    assert found["scores"] == ("stale", "depends on reason")
+    assert found["cold"][0] == "cached"
+    assert planned(folder, "seed=1")["problems"] == ("stale", "seed 0 -> 1")
+    swapped = planned(folder, "stages.reason.from.model=base")
+    assert swapped["reason"] == ("stale", "input model cold -> base")
+    text = PIPELINE.replace("data: problems.chat", "data: [problems.chat, more.chat]")
+    (folder / "p.yaml").write_text(text.replace("  page:", "  more: {use: toy-problems}\n  page:"))
+    found = planned(folder)
+    assert found["more"] == ("new", "never run") and found["cold"] == ("stale", "depends on more")
+
+
+def test_failures_damage_and_loss_are_told(folder: Path) -> None:
+    run(folder, "stages.cold.with.trouble=hopeless")
+    told = planned(folder, "stages.cold.with.trouble=hopeless")["cold"]
+    assert told == ("new", "failed last time: the loss is not a number; lower lr")
+    run(folder)
+    (folder / "runs/toy/reason/config.json").unlink()
+    assert planned(folder)["reason"] == ("stale", "damaged in the store: config.json is missing")
+    made = (folder / "runs/toy/problems").resolve()
+    for path in sorted(made.rglob("*"), reverse=True):
+        path.unlink() if path.is_file() else path.rmdir()
+    made.rmdir()
+    assert planned(folder)["problems"] == ("new", "gone from the store")
+
+
+def test_the_table_sums_up_the_cost() -> None:
+    rows = [
+        plan.Row("base", "model", "cached", "made in 0.1 s", 0.0),
+        plan.Row("reason", "grpo", "stale", "config steps 60 -> 70", 185.0),
+        plan.Row("scores", "eval", "new", "depends on reason", None),
+    ]
+    assert plan.table(rows).splitlines() == [
+        "stage   use    plan    cost         why",
+        "base    model  cached               made in 0.1 s",
+        "reason  grpo   stale   ~3 min 05 s  config steps 60 -> 70",
+        "scores  eval   new     unknown      depends on reason",
+        "",
+        "2 of 3 stages would run: about 3 min 05 s and 1 of unknown cost",
+    ]
