@@ -20,7 +20,7 @@ SAMPLES = [
     {**row, "completion": f"<think>twice</think><answer>{row['answer']}</answer>", "source": "cold_start"}
     for row in PROBLEMS
 ]
-SFT = {"epochs": 60, "lr": 1e-2, "batch": 2, "save_every": 0, "log_every": 20}
+SFT = {"epochs": 100, "lr": 1e-2, "batch": 2, "save_every": 0, "log_every": 25}
 ENGINE = {"engine": "transformers", "max_tokens": 24, "rewards": {"math": 1.0}}
 
 

@@ -52,7 +52,7 @@ def test_a_killed_run_goes_on_after_its_last_chunk_and_draws_the_same(model: Mod
     assert (half.scratch / "sample.jsonl").read_text() == journal.read_text()
     third = context(tmp_path / "third")
     lines = [json.loads(first), json.loads(second)]
-    lines[1][0][0][0] = "<think>from the journal</think>8"
+    lines[1][0][0] = ["<think>from the journal</think>8", 9, "stop"]
     (third.scratch / "sample.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     texts = [row["completion"] for row in read_rows(sample(third, config, model=model, problems=given))]
     assert "<think>from the journal</think>8" in texts  # a whole journal needs no engine
