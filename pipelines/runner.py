@@ -68,7 +68,8 @@ class _Run:
             signals.cleaning = True
             self._keep_unreached(nodes)
             self.folder.end("done" if until is None else "partial")
-        counts = f"{len(nodes)} stages, {len(nodes) - ran} cached, {plan.duration(time.monotonic() - started)}"
+        stages = f"{len(nodes)} stage{'s' * (len(nodes) != 1)}"
+        counts = f"{stages}, {len(nodes) - ran} cached, {plan.duration(time.monotonic() - started)}"
         self._say(f"{self.folder.path}: {counts}")
         if (self.folder.path / "report.html").exists():
             self._say(f"report: {self.folder.path / 'report.html'}")

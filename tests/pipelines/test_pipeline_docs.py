@@ -58,6 +58,17 @@ def test_the_file_of_the_page_is_valid(tmp_path: Path) -> None:
     assert done.returncode == 0 and b"6 of 6 stages would run" in done.stdout, done.stderr
 
 
+def test_the_mistakes_of_the_page_are_what_plan_prints(tmp_path: Path) -> None:
+    (tmp_path / "broken.yaml").write_text(blocks(FILE_PAGE, "yaml")[1])
+    (tmp_path / "my_reward.py").touch()
+    shown = next(block for block in blocks(FILE_PAGE, "console") if "broken.yaml" in block)
+    code = "from pipelines.cli import main; main()"
+    command = [sys.executable, "-c", code, "plan", "broken.yaml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.splitlines() == shown.splitlines()[1:]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.yaml", "my_reward.py"]
+
+
 def test_the_stage_of_the_page_works(tmp_path: Path) -> None:
     (tmp_path / "pipelines_doc.py").write_text(blocks(STAGE_PAGE, "python")[0])
     code = (
