@@ -43,7 +43,7 @@ _EVERYDAY = {
 }  # fmt: skip
 EVERYDAY = {language: frozenset(words.split()) for language, words in _EVERYDAY.items()}
 NOT_WORDS = re.compile(
-    r"```.*?(?:```|$)|`[^`\n]*`|\$\$.{0,2000}?\$\$|\$[^$\n]*\$|\\\(.{0,2000}?\\\)|\\\[.{0,2000}?\\\]|\\[a-zA-Z]+|https?://\S+|<[^<>]{0,40}>"
+    r"```.*?(?:```|$)|`[^`\n]*`|\$\$.{0,400}?\$\$|\$[^$\n]*\$|\\\(.{0,400}?\\\)|\\\[.{0,400}?\\\]|\\[a-zA-Z]+|https?://\S+|<[^<>]{0,40}>"
     r"|\b(?=\w*[\d_])\w+",
     re.DOTALL,
 )

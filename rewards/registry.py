@@ -100,7 +100,8 @@ class Reward:
 
 
 _REWARDS: dict[str, Reward] = {}
-_LOADED_FILES: dict[Path, tuple[str, ...]] = {}
+_LOADED_FILES: dict[tuple[Path, bytes], tuple[Reward, ...]] = {}
+_COLLECTING: list[list[Reward]] = []  # what the plugin file that is being run has defined so far
 
 
 @overload
@@ -132,11 +133,12 @@ def reward(
 
     def register(function: RewardFunction) -> Reward:
         made = _make(function, name or function.__name__, cases, group)
-        known = _REWARDS.get(made.name)
-        if known is not None and known.source != made.source:
-            raise RewardError(f"reward {made.name!r} is defined twice: {known.source} and {made.source}")
         if made.name in BUILT_IN and function.__module__ != BUILT_IN[made.name]:
             raise RewardError(f"reward {made.name!r} is built in; give yours another name")
+        if _COLLECTING:
+            if any(made.name == other.name for other in _COLLECTING[-1]):
+                raise RewardError(f"reward {made.name!r} is defined twice in {made.source}")
+            _COLLECTING[-1].append(made)
         _REWARDS[made.name] = made
         return made
 
@@ -188,48 +190,60 @@ def _case_sample(content: Sample | str, shared: Mapping[str, Any], name: str) ->
 
 
 def load_plugins(paths: Iterable[str | Path] = ()) -> list[str]:
-    """Import plugin files (once each) and the installed `r1.rewards` entry points; the names they added.
+    """Import plugin files and the installed `r1.rewards` entry points; the names they define.
+
+    A file is run once for each content it has. Of two files in one call none may define a name of the other; a file
+    of a later call replaces what an earlier one called the same.
 
     Raises:
-        RewardError: a file is missing, cannot be imported, or registers no reward.
+        RewardError: a file is missing, cannot be imported, or registers no reward; a name is taken.
     """
     from importlib.metadata import entry_points  # 40 ms, needed here only
 
-    names: list[str] = []
+    owners: dict[str, str] = {}
     for path in paths:
-        names += _load_file(Path(path).expanduser().resolve())
+        resolved = Path(path).expanduser().resolve()
+        for made in _load_file(resolved):
+            if owners.setdefault(made.name, str(resolved)) != str(resolved):
+                raise RewardError(f"reward {made.name!r} is defined twice: {owners[made.name]} and {resolved}")
+            _REWARDS[made.name] = made
+    loaded_names = list(owners)
     for entry in entry_points(group=ENTRY_POINTS):
         try:
             loaded = entry.load()
         except Exception as error:
             raise RewardError(f"reward entry point {entry.name!r} ({entry.value}) failed: {error!r}") from error
-        names += [loaded.name] if isinstance(loaded, Reward) else []
-    return names
+        loaded_names += [loaded.name] if isinstance(loaded, Reward) else []
+    return loaded_names
 
 
-def _load_file(path: Path) -> tuple[str, ...]:
-    if path in _LOADED_FILES:
-        return _LOADED_FILES[path]
+def _load_file(path: Path) -> tuple[Reward, ...]:
+    """The rewards a file defines; run again only if its content changed."""
     if not path.is_file():
         raise RewardError(f"reward file {path} does not exist")
-    before = set(_REWARDS)
+    key = path, path.read_bytes()
+    if key in _LOADED_FILES:
+        return _LOADED_FILES[key]
     module_name = f"r1_reward_file_{len(_LOADED_FILES)}_{path.stem}"
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None:
         raise RewardError(f"reward file {path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
+    made: list[Reward] = []
+    _COLLECTING.append(made)
     try:
-        spec.loader.exec_module(module)
+        exec(compile(key[1], str(path), "exec", dont_inherit=True), module.__dict__)
     except RewardError:
         raise
     except Exception as error:
         raise RewardError(f"reward file {path} failed to load: {error!r}") from error
-    added = tuple(name for name in _REWARDS if name not in before)
-    if not added:
+    finally:
+        _COLLECTING.pop()
+    if not made:
         raise RewardError(f"reward file {path} registers no reward: decorate a function with @reward")
-    _LOADED_FILES[path] = added
-    return added
+    _LOADED_FILES[key] = tuple(made)
+    return tuple(made)
 
 
 def get(name: str) -> Reward:

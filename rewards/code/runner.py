@@ -8,6 +8,7 @@ code), `V` value of a call, `E` an exception, `L` the code did not load, `A` the
 from __future__ import annotations
 
 import atexit
+import builtins
 import io
 import json
 import os
@@ -136,6 +137,7 @@ def _module(name: str) -> types.ModuleType:
     sys.stderr = io.TextIOWrapper(io.FileIO(2, "w", closefd=False), encoding="utf-8", errors="replace")
     sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr  # type: ignore[misc]
     sys.argv = ["submission.py"]
+    vars(builtins).update(exit=sys.exit, quit=sys.exit)  # what `site` adds, which this interpreter runs without
     module = types.ModuleType(name)
     sys.modules[name] = module
     return module
