@@ -124,10 +124,14 @@ def test_the_rewards_of_a_starter_pass_their_own_cases(capsys: pytest.CaptureFix
 
 @pytest.mark.parametrize("words", [["--help"], ["plan", "p.yaml"]])
 def test_help_and_plan_answer_at_once(folder: Path, words: list[str]) -> None:
-    """Processor time, best of three. On a busy machine the limit grows with what three imports alone take there."""
-    ours = [cpu_s([toy_stages.__file__, *words]) for _ in range(3)]
+    """Processor time. On a busy machine the limit grows with what three imports alone take there."""
+    ours = []
+    for _ in range(4):
+        ours.append(cpu_s([toy_stages.__file__, *words]))
+        if min(ours) < SLOW:
+            return
     floor = [cpu_s(["-c", "import typer, yaml; from pydantic import BaseModel, Field"]) for _ in range(3)]
-    assert min(ours) < max(SLOW, 2.5 * min(floor)), (ours, floor)
+    assert min(ours) < 2.5 * min(floor), (ours, floor)
 
 
 def cpu_s(words: list[str]) -> float:
