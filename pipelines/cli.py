@@ -6,12 +6,15 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from pipelines import cli_rewards, cli_stages
 from pipelines.source import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 EXAMPLES = """DeepSeek-R1's post-training recipe as one program: one YAML file says which stages, one command runs them.
 
@@ -66,7 +69,20 @@ def run(
     names = [node.name for node in pipeline.nodes]
     if until is not None and until not in names:
         raise ConfigError([f"--until {until}: no such stage ({did_you_mean(until, names)})"])
-    raise typer.Exit(runner.run(pipeline, workdir, cli_stages.console(), until=until))
+    console = cli_stages.console()
+    code = runner.run(pipeline, workdir, console, until=until)
+    if code == runner.DONE:
+        _closing_words(workdir / pipeline.name, console)
+    raise typer.Exit(code)
+
+
+def _closing_words(folder: Path, console: Console) -> None:
+    """The scores, where the run has any, and where its page is."""
+    from pipelines.report import print_table
+
+    print_table(folder, console)
+    if (folder / "report.html").exists():
+        console.print(f"report: {folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()

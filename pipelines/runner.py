@@ -71,8 +71,6 @@ class _Run:
         stages = f"{len(nodes)} stage{'s' * (len(nodes) != 1)}"
         counts = f"{stages}, {len(nodes) - ran} cached, {plan.duration(time.monotonic() - started)}"
         self._say(f"{self.folder.path}: {counts}")
-        if (self.folder.path / "report.html").exists():
-            self._say(f"report: {self.folder.path / 'report.html'}")
         return DONE
 
     def _step(self, node: Node, reason: str, signals: Interrupts) -> bool:

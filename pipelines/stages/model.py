@@ -9,9 +9,12 @@ from pathlib import Path
 
 from pydantic import Field
 
+from models.tiny import TINY_BASE
 from pipelines.artifacts import Model
 from pipelines.context import Context
 from pipelines.stage import StageConfig, StageError, stage
+
+SHIPPED = "tiny-moe"
 
 
 class ModelConfig(StageConfig):
@@ -26,11 +29,13 @@ def _is_folder(source: str) -> bool:
 
 
 def _files(config: ModelConfig) -> Iterable[str]:
+    if config.source == SHIPPED:
+        return [str(TINY_BASE)]  # other weights in a later release make another key
     return [config.source] if _is_folder(config.source) else []
 
 
 def _check(config: ModelConfig) -> Iterable[str]:
-    if config.source == "tiny-moe" or _is_folder(config.source) or config.source.count("/") == 1:
+    if config.source == SHIPPED or _is_folder(config.source) or config.source.count("/") == 1:
         return []
     return [f"source {config.source!r} is neither tiny-moe, nor a folder (start it with ./ or /), nor OWNER/NAME"]
 
@@ -38,9 +43,7 @@ def _check(config: ModelConfig) -> Iterable[str]:
 @stage(version=1, summary="take a base model: shipped, from a folder or from the Hub", files=_files, check=_check)
 def model(ctx: Context, config: ModelConfig) -> Model:
     out = ctx.out / "model"
-    if config.source == "tiny-moe":
-        from models.tiny import TINY_BASE
-
+    if config.source == SHIPPED:
         _copy(TINY_BASE, out)
     elif _is_folder(config.source):
         folder = ctx.resolve(config.source)

@@ -18,11 +18,15 @@ from rollout.types import Sample
         ("junk", r"\boxed{11}, \boxed{12}, \boxed{13}", {"answer": "12"}),
         ("junk", r"\boxed{0.333}", {"answer": "1/3"}),
         ("none", "<answer>12</answer>", {"answer": None}),
+        ("none", "<answer>12</answer>", {"answer": "12", "row": {"tests": '{"type": "stdin", "cases": []}'}}),
     ],
 )
 def math_reward(s: Sample) -> float | None:
-    """1 if the final answer equals the problem's answer, else 0. Does not apply to problems without an answer."""
-    if s.answer is None:
+    """1 if the final answer equals the problem's answer, else 0.
+
+    Does not apply to problems without an answer, nor to those with tests: there the answer is a reference program.
+    """
+    if s.answer is None or s.row.get("tests"):
         return None
     verdict = verify(s.answer, s.completion)
     return None if verdict is None else float(verdict)
