@@ -1,7 +1,8 @@
-"""The tiny model's tokenizer: byte-level BPE, digits apart, thinking and answer markers as single tokens."""
+"""The tiny model's tokenizer: byte-level BPE, small numbers, thinking and answer markers as single tokens."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,17 +15,22 @@ if TYPE_CHECKING:
 CONTROL = ["<|pad|>", "<|bos|>", "<|eos|>", "<|system|>", "<|user|>", "<|assistant|>"]
 MARKERS = [THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE]
 
-# One digit, a code fence, a word with its leading space, one punctuation mark, or a run of white space.
-_PIECES = r"\p{N}|```(?:python\n)?| ?\p{L}+|[^\s\p{L}\p{N}] ?|\s+"
+# Up to three digits, a code fence, a word with its leading space (and the one before a number), one punctuation mark
+# with the space after it, or a run of white space.
+_PIECES = r"\p{N}{1,3}|```(?:python\n)?| ?\p{L}+(?: (?=\p{N}))?|[^\s\p{L}\p{N}] ?|\s+"
 
 CHAT_TEMPLATE = (Path(__file__).parent / "chat_template.jinja").read_text(encoding="utf-8")
 
 
-def train_tokenizer(texts: Iterable[str], *, vocab_size: int = 512) -> PreTrainedTokenizerFast:
+# Shown to the trainer often enough that each becomes one token.
+NUMBERS = " ".join(map(str, range(200)))
+
+
+def train_tokenizer(texts: Iterable[str], *, vocab_size: int = 768) -> PreTrainedTokenizerFast:
     """Train the tokenizer on `texts`.
 
-    All 256 bytes are in the vocabulary, so any text encodes. Digits never merge (as in DeepSeek-V3's tokenizer,
-    arXiv 2412.19437, 4.1, punctuation stays apart from line breaks too): arithmetic is learnt digit by digit.
+    All 256 bytes are in the vocabulary, so any text encodes. Digits stand in groups of up to three (DeepSeek-V3's
+    tokenizer groups them so), and every number below 200 is one token: a tiny model copies it in one piece.
     """
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -43,7 +49,7 @@ def train_tokenizer(texts: Iterable[str], *, vocab_size: int = 512) -> PreTraine
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.train_from_iterator(itertools.chain([NUMBERS] * 5000, texts), trainer)
     # Not "special" for decoding: skip_special_tokens must never drop the thinking's borders.
     tokenizer.add_tokens([AddedToken(marker, special=False, normalized=False) for marker in MARKERS])
     fast = PreTrainedTokenizerFast(

@@ -16,7 +16,7 @@ from pipelines.report_graph import Node, draw
 from pipelines.report_samples import Transcript, transcripts
 from pipelines.report_svg import pretty
 
-DASH = "–"  # noqa: RUF001
+DASH = "–"
 MAX_BYTES = 2_000_000
 DETAIL = ((200, 4000, 4), (100, 1500, 3), (40, 500, 2))
 """(points per series, characters per completion, problems per family): the first that keeps the page small wins."""

@@ -76,7 +76,7 @@ def svg(width: float, height: float, label: str, *children: object, css: str = "
 def pretty(value: float | None) -> str:
     """A number as a person writes it: three or four significant digits, thousands separated."""
     if value is None:
-        return "–"  # noqa: RUF001 - a dash stands for "not measured"
+        return "–"
     size = abs(value)
     if value == 0:
         return "0"

@@ -27,15 +27,19 @@ class PretrainSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     steps: int = Field(2000, ge=1, description="optimizer steps")
-    batch_tokens: int = Field(2048, ge=64, description="tokens of one step's batch, padding included")
-    lr: float = Field(3e-3, gt=0, description="peak learning rate; 1e-3 to 3e-3 suits a few million parameters")
+    batch_tokens: int = Field(512, ge=64, description="tokens of one batch of like lengths, padding included")
+    accumulate: int = Field(4, ge=1, description="batches per optimizer step: one step sees several lengths and kinds")
+    lr: float = Field(2e-3, gt=0, description="peak learning rate; 1e-3 to 3e-3 suits a few million parameters")
     warmup_steps: int = Field(200, ge=0, description="steps in which the learning rate rises from 0")
     router: str = Field("bias_update(0.001)", description="router policy; V3 pre-trained with bias_update(0.001)")
-    save_every: int = Field(1000, ge=1, description="steps between checkpoints, from which a killed run goes on")
+    save_every: int = Field(500, ge=1, description="steps between checkpoints, from which a killed run goes on")
 
 
-def batches(documents: Iterable[tuple[list[int], int]], batch_tokens: int, pad_id: int, seed: int) -> Iterator[dict[str, Any]]:
-    """Right-padded batches of whole documents (ids, length of the part without loss), each of at most `batch_tokens` tokens with padding (at least one row).
+def batches(
+    documents: Iterable[tuple[list[int], int]], batch_tokens: int, pad_id: int, seed: int
+) -> Iterator[dict[str, Any]]:
+    """Right-padded batches of documents (ids, length of the part without loss): at most `batch_tokens` tokens with
+    padding, at least one row.
 
     Each document is a row of its own and starts at position 0, as a chat does: at equal tokens short rows taught a
     tiny model facts several times faster than packed ones.
@@ -69,12 +73,15 @@ def pretrain(
     seed: int,
     scratch: Path,
     callbacks: list[Any],
+    resumed: Callable[[int], None] = lambda step: None,
 ) -> float:
     """Train `model` in place on `documents()` (an endless, repeatable stream); returns the mean loss of the last 100
     steps (nats per token). A checkpoint found in `scratch` is continued, with the same result as without the break."""
     from torch.utils.data import DataLoader, IterableDataset
     from transformers import Trainer, TrainingArguments
-    from transformers.trainer_utils import get_last_checkpoint
+    from transformers.trainer_callback import PrinterCallback
+
+    from models.checkpoint import WholeCheckpoints, last_checkpoint
 
     def encode(statement: str, rest: str) -> tuple[list[int], int]:
         head = [tokenizer.bos_token_id, *tokenizer.encode(statement, add_special_tokens=False)]
@@ -85,13 +92,14 @@ def pretrain(
             ids = (encode(statement, rest) for statement, rest in documents())
             return batches(ids, settings.batch_tokens, tokenizer.pad_token_id, seed)
 
-    class BatchTrainer(Trainer):  # type: ignore[misc]
+    class BatchTrainer(WholeCheckpoints, Trainer):  # type: ignore[misc]
         def get_train_dataloader(self) -> DataLoader:
             return DataLoader(Stream(), batch_size=None)
 
     arguments = TrainingArguments(
         output_dir=str(scratch),
         max_steps=settings.steps,
+        gradient_accumulation_steps=settings.accumulate,
         learning_rate=settings.lr,
         lr_scheduler_type="cosine_with_min_lr",
         lr_scheduler_kwargs={"min_lr_rate": 0.1},
@@ -111,7 +119,11 @@ def pretrain(
     )
     model.config.use_cache = False
     trainer = BatchTrainer(model=model, args=arguments, train_dataset=Stream(), callbacks=callbacks)
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(scratch)))
+    trainer.remove_callback(PrinterCallback)
+    start = last_checkpoint(scratch)
+    if start is not None:
+        resumed(int(start.name.rsplit("-", 1)[1]))
+    trainer.train(resume_from_checkpoint=str(start) if start else None)
     model.config.use_cache = True
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry][-5:]
     return sum(losses) / len(losses)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from fractions import Fraction
 
 from pipelines.problems.items import Item
 
@@ -20,11 +19,10 @@ def _item(kind: str, prompt: str, work: str, answer: str, guess: str) -> Item:
 
 
 def add(rng: random.Random) -> Item:
-    """Two numbers of two digits, added column by column with the carry spelled out."""
+    """Two numbers of two digits: tens, units, then both together."""
     a, b = rng.randrange(10, 100), rng.randrange(10, 100)
-    units = a % 10 + b % 10
-    tens = f"{a // 10}+{b // 10}" + ("+1" if units > 9 else "")
-    work = f"{a % 10}+{b % 10}={units}, {tens}={(a + b) // 10}"
+    tens, units = (a - a % 10, b - b % 10), (a % 10, b % 10)
+    work = f"{tens[0]}+{tens[1]}={sum(tens)}, {units[0]}+{units[1]}={sum(units)}, {sum(tens)}+{sum(units)}={a + b}"
     return _item("add", f"Compute {a}+{b}.", work, str(a + b), str(_near(rng, a + b)))
 
 

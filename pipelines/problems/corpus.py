@@ -40,7 +40,8 @@ def write_document(item: Item, rng: random.Random, *, worked: bool) -> tuple[str
 
 
 def corpus(seed: int, *, worked_share: float = 0.7) -> Iterator[tuple[str, str]]:
-    """Endless documents, each as (statement, what follows), on train-split problems: 60% math, 35% code, 5% general chat facts as plain text."""
+    """Endless documents, each as (statement, what follows): 60% math, 35% code, both on train-split problems alone, and
+    5% general facts."""
     rng = random.Random(f"corpus:{seed}")
     families = [draw(MATH, rng, "train"), draw(CODE, rng, "train"), draw(GENERAL, rng)]
     while True:

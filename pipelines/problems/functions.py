@@ -57,7 +57,7 @@ def steps(rng: random.Random) -> Item:
         needs_brackets = kind == "times" and partial[-2:-1] in "+-" and partial != "x"
         partial = f"({partial}){symbol}{n}" if needs_brackets else f"{partial}{symbol}{n}"
         hasty = f"{hasty}{symbol}{_slip(rng, n)}"
-        thoughts.append(partial)
+        thoughts.append(f"{names[-1]}: {partial}")
     sample = rng.randrange(1, 6)
     shown = eval(f"lambda x: {partial}")(sample)
     prompt = f"Write f(x): {', '.join(names)}. For example f({sample})={shown}."

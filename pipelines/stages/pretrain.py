@@ -16,7 +16,7 @@ from sft.pretrain import PretrainSettings
 class PretrainConfig(StageConfig, PretrainSettings):
     """A tiny base from nothing. The text is made from train-split problems only."""
 
-    vocab_size: int = Field(512, ge=270, description="tokens of the byte-level BPE, trained on the same text")
+    vocab_size: int = Field(768, ge=270, description="tokens of the byte-level BPE, trained on the same text")
     layers: int = Field(3, ge=2, description="transformer layers, the first of them dense")
     hidden_size: int = Field(128, ge=32, description="width of the residual stream")
     worked_share: float = Field(0.7, ge=0, le=1, description="share of documents that show their work")
@@ -46,7 +46,16 @@ def pretrain(ctx: Context, config: PretrainConfig) -> Model:
     torch.set_flush_denormal(True)
     reporter = Reporter(ctx.log, lambda _, total: ctx.progress("pretrain", total))
     callbacks = [RouterCallback(RouterPolicy.parse(config.router), model), reporter]
-    loss = read_text(model, tokenizer, documents, config, seed=ctx.seed, scratch=ctx.scratch, callbacks=callbacks)
+    loss = read_text(
+        model,
+        tokenizer,
+        documents,
+        config,
+        seed=ctx.seed,
+        scratch=ctx.scratch,
+        callbacks=callbacks,
+        resumed=ctx.resumed,
+    )
     save_model(model, tokenizer, ctx.out / "model", dtype="bfloat16")
     ctx.summary(loss=loss, parameters=model.num_parameters())
     return Model(ctx.out / "model")
