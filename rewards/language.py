@@ -42,6 +42,10 @@ _EVERYDAY = {
                     "também porque agora"),
 }  # fmt: skip
 EVERYDAY = {language: frozenset(words.split()) for language, words in _EVERYDAY.items()}
+SPOKEN_IN = {
+    word: tuple(language for language, words in EVERYDAY.items() if word in words)
+    for word in frozenset().union(*EVERYDAY.values())
+}
 NOT_WORDS = re.compile(
     r"```.*?(?:```|$)|`[^`\n]*`|\$\$.{0,400}?\$\$|\$[^$\n]*\$|\\\(.{0,400}?\\\)|\\\[.{0,400}?\\\]|\\[a-zA-Z]+|https?://\S+|<[^<>]{0,40}>"
     r"|\b(?=\w*[\d_])\w+",
@@ -104,7 +108,9 @@ def count_words(text: str, target: Language) -> Counter[str]:
 
 def _latin_language(words: list[str], target: str) -> str:
     """The Latin-script language with the most everyday words; the target on a tie or without any evidence."""
-    votes = {name: sum(word in everyday for word in words) for name, everyday in EVERYDAY.items()}
+    votes: Counter[str] = Counter({target: 0})
+    for word in words:
+        votes.update(SPOKEN_IN.get(word, ()))
     best = max(votes.values())
     return target if votes[target] == best else max(votes, key=lambda name: votes[name])
 

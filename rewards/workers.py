@@ -26,6 +26,7 @@ from types import TracebackType
 from typing import Any, Self
 
 START_S = 60.0  # wall seconds a worker may take to start (imports on a busy machine)
+GATHER_S = 0.001
 BOOT = (
     "import sys, json; sys.path[:] = json.loads(sys.argv[1]); "
     "from rewards.worker import main; main(int(sys.argv[2]))"
@@ -113,6 +114,8 @@ class WorkerPool:
                         self._give(worker, waiting, share, tasks)
                     selector.register(worker.results, selectors.EVENT_READ, worker)
                 events = selector.select(timeout=self._patience())
+            if any(len(worker.queue) > 1 for worker in self._workers):
+                time.sleep(GATHER_S)  # more answers are coming: one wake-up for many, not one for each
             for key, _ in events:
                 worker = key.data
                 data = os.read(worker.results, 1 << 16)

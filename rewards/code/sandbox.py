@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import weakref
 from collections.abc import Iterator
@@ -38,7 +40,8 @@ class Sandbox:
 
     def __init__(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        command = [sys.executable, "-I", "-S", "-X", "utf8", str(SERVER), str(theirs.fileno())]
+        empty = tempfile.mkdtemp(prefix="r1-sandbox-")
+        command = [sys.executable, "-I", "-S", "-X", "utf8", str(SERVER), str(theirs.fileno()), empty]
         try:
             self._process = subprocess.Popen(
                 command, env={}, pass_fds=(theirs.fileno(),), start_new_session=True, cwd="/",
@@ -47,7 +50,7 @@ class Sandbox:
         finally:
             theirs.close()
         self._control = ours
-        self._closer = weakref.finalize(self, _stop, self._process, ours, os.getpid())
+        self._closer = weakref.finalize(self, _stop, self._process, ours, empty, os.getpid())
         ours.settimeout(START_S)
         self.level: dict[str, Any] = self._reply()["level"]
 
@@ -134,7 +137,7 @@ class Sandbox:
         return self._process.poll() is None
 
 
-def _stop(process: subprocess.Popen[bytes], control: socket.socket, owner: int) -> None:
+def _stop(process: subprocess.Popen[bytes], control: socket.socket, empty: str, owner: int) -> None:
     if os.getpid() != owner:  # a forked copy of the grader: the server is not its to stop
         return
     control.close()  # the server sees the end of its control socket, kills its child and leaves
@@ -143,6 +146,8 @@ def _stop(process: subprocess.Popen[bytes], control: socket.socket, owner: int) 
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+    with contextlib.suppress(OSError):
+        os.rmdir(empty)
 
 
 def _memory_file(data: bytes) -> int:

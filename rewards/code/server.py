@@ -1,8 +1,8 @@
 """The fork-server: an interpreter with the common modules loaded, which forks one isolated child per submission.
 
-Started as `python -I -S server.py CONTROL` with an empty environment, standard library only. It never sees an expected
-value. A request is one datagram `{"limits": ...}` with four descriptors: payload, stdin, stdout, results. The server
-watches the child (wall clock, or a kill request) and answers with the wait status and the CPU time it took.
+Started as `python -I -S server.py CONTROL DIRECTORY` with an empty environment, standard library only. It never sees
+an expected value. A request is one datagram `{"limits": ...}` with four descriptors: payload, stdin, stdout, results.
+The server watches the child (wall clock, or a kill request) and answers with the wait status and the CPU time it took.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import select
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import time
 from typing import Any
@@ -57,14 +56,14 @@ def busy_s(pid: int) -> float:
 class Server:
     """Holds what every child inherits: the loaded modules, the Landlock ruleset, the seccomp program, an empty cwd."""
 
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(self, control: socket.socket, empty: str) -> None:
         self.control = control
         self.isolate, self.runner, self.codec = load("isolate"), load("runner"), load("codec")
         for name in MODULES:
             __import__(name)
         threading.stack_size(16 << 20)
-        self.empty = tempfile.mkdtemp(prefix="r1-sandbox-")
-        os.chmod(self.empty, 0o555)
+        self.empty = empty
+        os.chmod(empty, 0o555)
         self.level: dict[str, Any] = {"namespaces": self.isolate.unshare_server()}
         self.probe()
         sys.stdout.flush()
@@ -184,7 +183,7 @@ class Server:
         runner.run(request, codec, send, limits["output_bytes"])
 
     def close(self) -> None:
-        """Remove the empty directory."""
+        """Remove the empty directory, in case the grader is gone and cannot."""
         with contextlib.suppress(OSError):
             os.rmdir(self.empty)
 
@@ -200,7 +199,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # ends with its control socket, in order
     control = socket.socket(fileno=int(sys.argv[1]))
-    server = Server(control)
+    server = Server(control, sys.argv[2])
     try:
         server.serve()
     finally:
