@@ -67,7 +67,14 @@ def test_rollout_package_is_empty():
 
 def test_no_machine_paths_or_registry_hosts_in_the_tree():
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
-    hosts = ("py" + "pi.org", "files.python" + "hosted", "npm" + "js.org", "deb.deb" + "ian.org", "/wo" + "rk/", "/ro" + "ot/")
+    hosts = (
+        "py" + "pi.org",
+        "files.python" + "hosted",
+        "npm" + "js.org",
+        "deb.deb" + "ian.org",
+        "/wo" + "rk/",
+        "/ro" + "ot/",
+    )
     for name in listed:
         file = ROOT / name
         if file.suffix in (".safetensors", ".png") or not file.is_file():

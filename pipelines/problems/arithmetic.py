@@ -27,17 +27,16 @@ def add(rng: random.Random) -> Item:
 
 
 def chain(rng: random.Random) -> Item:
-    """Three to five small numbers, left to right after one optional product; every step stays in 0..99."""
-    value = rng.randrange(2, 10)
+    """Three or four different small numbers, left to right after one optional product; every step stays in 0..99."""
+    value, *rest = rng.sample(range(2, 10), rng.randrange(3, 5))
     text, steps = str(value), []
     if rng.random() < 0.5:
-        factor = rng.randrange(2, 10)
+        factor = rest.pop()
         steps.append(f"{value}*{factor}={value * factor}")
         text += f"*{factor}"
         value *= factor
-    for _ in range(rng.randrange(2, 4)):
-        n = rng.randrange(1, 10)
-        sign = "-" if value >= n and (value + n > 99 or rng.random() < 0.5) else "+"
+    for n in rest:
+        sign = "-" if value >= n and rng.random() < 0.5 else "+"
         after = value + n if sign == "+" else value - n
         steps.append(f"{value}{sign}{n}={after}")
         text += f"{sign}{n}"

@@ -49,9 +49,8 @@ def steps(rng: random.Random) -> Item:
     """Three operations one after another, written as one expression with the brackets right."""
     names, partial, hasty = [], "x", "x"
     thoughts = []
-    for _ in range(3):
+    for n in rng.sample(range(2, 10), 3):
         kind = rng.choice(["add", "minus", "times"])
-        n = rng.randrange(2, 10) if kind == "times" else rng.randrange(1, 10)
         names.append(f"{kind} {n}")
         symbol = {"add": "+", "minus": "-", "times": "*"}[kind]
         needs_brackets = kind == "times" and partial[-2:-1] in "+-" and partial != "x"

@@ -27,9 +27,7 @@ class ProblemsConfig(StageConfig):
     dev: int = Field(256, ge=0, description="development problems: choose settings on these")
     holdout: int = Field(256, ge=1, description="test problems, used for nothing but evaluation")
     cold_start: int = Field(384, ge=0, description="cold-start samples (generated families only)")
-    direct: float = Field(
-        0.5, ge=0, le=1, description="share of the cold start that answers at once, with no thinking"
-    )
+    direct: float = Field(0.5, ge=0, le=1, description="share of the cold start that answers at once, with no thinking")
     general: int = Field(128, ge=0, description="general chat samples without reasoning, for the final SFT")
     columns: dict[str, str] = Field({}, description="our column names (prompt, answer, tests) -> the source's")
 
