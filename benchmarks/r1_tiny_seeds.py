@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-R1 = [sys.executable, "-m", "pipelines.cli"]
+R1 = [str(Path(sys.executable).with_name("r1"))]
 
 
 def run(recipe: str, seed: int, workdir: str, split: str) -> dict[str, Any]:

@@ -24,13 +24,17 @@ TAGS = ("<think>", "</think>", "<answer>", "</answer>")
         ("junk", "<answer>4</answer><think>2 + 2</think>"),
         ("junk", "<think>a</think><answer>3</answer><answer>4</answer>"),
         ("junk", "<think>a</think><answer>4</answer> And so on."),
-        ("junk", "<think></think><answer>4</answer>"),
+        ("gold", "<think></think><answer>4</answer>"),
+        ("junk", "<think>2 + 2 is 4.</think><answer></answer>"),
         ("junk", "<think>2 + 2 is 4.</think><answer>4</answer>", {"finish": "length"}),
     ]
 )
 def format(s: Sample) -> float:
-    """1 if the whole completion is one thinking part and one answer, each once, not empty, and it ended by itself."""
+    """1 if the whole completion is one thinking part and one answer, in this order, and it ended by itself.
+
+    The thinking may be empty: whether thinking pays is for the accuracy rewards to teach, not for this one.
+    """
     if s.finish != "stop" or any(s.completion.count(tag) != 1 for tag in TAGS):
         return 0.0
     shape = SHAPE.fullmatch(s.completion)
-    return float(shape is not None and bool(shape[1].strip()) and bool(shape[2].strip()))
+    return float(shape is not None and bool(shape[2].strip()))

@@ -64,39 +64,10 @@ def batches(
             yield {"input_ids": ids, "attention_mask": mask.long(), "labels": ids.masked_fill(~learnt, -100)}
 
 
-def pretrain(
-    model: Any,
-    tokenizer: Any,
-    documents: Callable[[], Iterable[tuple[str, str]]],
-    settings: PretrainSettings,
-    *,
-    seed: int,
-    scratch: Path,
-    callbacks: list[Any],
-    resumed: Callable[[int], None] = lambda step: None,
-) -> float:
-    """Train `model` in place on `documents()` (an endless, repeatable stream); returns the mean loss of the last 100
-    steps (nats per token). A checkpoint found in `scratch` is continued, with the same result as without the break."""
-    from torch.utils.data import DataLoader, IterableDataset
-    from transformers import Trainer, TrainingArguments
-    from transformers.trainer_callback import PrinterCallback
+def _arguments(settings: PretrainSettings, scratch: Path, seed: int) -> Any:
+    from transformers import TrainingArguments
 
-    from models.checkpoint import WholeCheckpoints, last_checkpoint
-
-    def encode(statement: str, rest: str) -> tuple[list[int], int]:
-        head = [tokenizer.bos_token_id, *tokenizer.encode(statement, add_special_tokens=False)]
-        return [*head, *tokenizer.encode(rest, add_special_tokens=False), tokenizer.eos_token_id], len(head)
-
-    class Stream(IterableDataset):  # type: ignore[misc]
-        def __iter__(self) -> Iterator[dict[str, Any]]:
-            ids = (encode(statement, rest) for statement, rest in documents())
-            return batches(ids, settings.batch_tokens, tokenizer.pad_token_id, seed)
-
-    class BatchTrainer(WholeCheckpoints, Trainer):  # type: ignore[misc]
-        def get_train_dataloader(self) -> DataLoader:
-            return DataLoader(Stream(), batch_size=None)
-
-    arguments = TrainingArguments(
+    return TrainingArguments(
         output_dir=str(scratch),
         max_steps=settings.steps,
         gradient_accumulation_steps=settings.accumulate,
@@ -117,8 +88,44 @@ def pretrain(
         disable_tqdm=True,
         accelerator_config={"dispatch_batches": False},
     )
+
+
+def pretrain(
+    model: Any,
+    tokenizer: Any,
+    documents: Callable[[], Iterable[tuple[str, str]]],
+    settings: PretrainSettings,
+    *,
+    seed: int,
+    scratch: Path,
+    callbacks: list[Any],
+    resumed: Callable[[int], None] = lambda step: None,
+) -> float:
+    """Train `model` in place on `documents()` (an endless, repeatable stream); returns the mean loss of the last 100
+    steps (nats per token). A checkpoint found in `scratch` is continued, with the same result as without the break."""
+    from torch.utils.data import DataLoader, IterableDataset
+    from transformers import Trainer
+    from transformers.trainer_callback import PrinterCallback
+
+    from models.checkpoint import WholeCheckpoints, last_checkpoint
+
+    def encode(statement: str, rest: str) -> tuple[list[int], int]:
+        head = [tokenizer.bos_token_id, *tokenizer.encode(statement, add_special_tokens=False)]
+        return [*head, *tokenizer.encode(rest, add_special_tokens=False), tokenizer.eos_token_id], len(head)
+
+    class Stream(IterableDataset):  # type: ignore[misc]
+        def __iter__(self) -> Iterator[dict[str, Any]]:
+            ids = (encode(statement, rest) for statement, rest in documents())
+            return batches(ids, settings.batch_tokens, tokenizer.pad_token_id, seed)
+
+    class BatchTrainer(WholeCheckpoints, Trainer):  # type: ignore[misc]
+        def get_train_dataloader(self) -> DataLoader:
+            return DataLoader(Stream(), batch_size=None)
+
     model.config.use_cache = False
-    trainer = BatchTrainer(model=model, args=arguments, train_dataset=Stream(), callbacks=callbacks)
+    trainer = BatchTrainer(
+        model=model, args=_arguments(settings, scratch, seed), train_dataset=Stream(), callbacks=callbacks
+    )
     trainer.remove_callback(PrinterCallback)
     start = last_checkpoint(scratch)
     if start is not None:

@@ -58,7 +58,7 @@ def test_import_rewards_is_quick_and_without_torch():
     "arguments", [["--help"], ["plan", "pipelines/recipes/r1_tiny.yaml"], ["grpo", "--help"]], ids=" ".join
 )
 def test_r1_answers_within_half_a_second(arguments, tmp_path):
-    assert _seconds(7, sys.executable, "-m", "pipelines.cli", *arguments) < 0.5
+    assert _seconds(7, str(Path(sys.executable).with_name("r1")), *arguments) < 0.5
 
 
 def test_rollout_package_is_empty():

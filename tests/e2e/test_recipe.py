@@ -44,7 +44,7 @@ def brevity(s: Sample, *, target: int = 200) -> float:
 def r1(*arguments: str, cwd: Path, code: int = 0) -> str:
     environment = os.environ | {"COLUMNS": "160", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, "-m", "pipelines.cli", *arguments], cwd=cwd, capture_output=True, text=True, env=environment
+        [Path(sys.executable).with_name("r1"), *arguments], cwd=cwd, capture_output=True, text=True, env=environment
     )
     assert done.returncode == code, f"exit {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     return done.stdout + done.stderr
@@ -82,7 +82,7 @@ def test_reward_plugin_was_graded_in_the_run(run):
 
 def test_final_sft_starts_from_the_base_and_learns_from_the_harvest(run):
     manifest = json.loads((run / "runs" / "cut" / "final" / "manifest.json").read_text())
-    assert "base" in json.dumps(manifest["inputs"]) and "harvest" in json.dumps(manifest["inputs"])
+    assert manifest["refs"] == {"model": ["base"], "samples": ["harvest", "problems.general"]}
 
 
 def test_second_run_finds_everything_cached(run):

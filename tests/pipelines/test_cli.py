@@ -78,8 +78,20 @@ def test_a_stage_command_is_the_call_that_the_file_makes(folder: Path, capsys: p
     assert json.loads((folder / "mine/manifest.json").read_text())["key"].startswith(made.name.rpartition("-")[2])
     assert r1(*words, "--out", "mine") == 2
     assert "--out mine: exists already" in capsys.readouterr().err
-    assert r1("toy-eval", "--from", "models=runs/toy/base", "--from", "models=runs/toy/cold", "--from",
-              "problems=runs/toy/problems/train", "--out", "scores") == 0
+    assert (
+        r1(
+            "toy-eval",
+            "--from",
+            "models=runs/toy/base",
+            "--from",
+            "models=runs/toy/cold",
+            "--from",
+            "problems=runs/toy/problems/train",
+            "--out",
+            "scores",
+        )
+        == 0
+    )
     assert list(json.loads(Path("scores/scores.json").read_text())["models"]) == ["base", "cold"]
 
 

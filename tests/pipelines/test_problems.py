@@ -115,7 +115,9 @@ def test_too_many_problems_asked_for_says_so():
 def test_jsonl_with_other_column_names(tmp_path):
     file = tmp_path / "mine.jsonl"
     file.write_text("".join(json.dumps({"question": f"{i}+1?", "gold": i + 1, "level": 2}) + "\n" for i in range(300)))
-    sets = make(tmp_path, n=50, holdout=10, dev=5, source="mine.jsonl", columns={"prompt": "question", "answer": "gold"})
+    sets = make(
+        tmp_path, n=50, holdout=10, dev=5, source="mine.jsonl", columns={"prompt": "question", "answer": "gold"}
+    )
     rows = read_rows(sets.train)
     assert len(rows) == 50 and rows[0]["level"] == 2 and rows[0]["family"] == "math"
     assert all(split_of(row["prompt"]) == "test" for row in read_rows(sets.holdout))

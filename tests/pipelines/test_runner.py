@@ -172,9 +172,15 @@ def test_a_running_stage_of_another_process_is_not_cleaned_away(tmp_path: Path) 
     with store.lock("model", "k" * 64, lambda pid: None):
         store.open("model", "k" * 64)
         done = subprocess.run(
-            [sys.executable, "-c", f"from pathlib import Path; from pipelines.store import Store; "
-             f"print(Store(Path({str(tmp_path)!r})).clean())"],
-            capture_output=True, text=True, check=True,
+            [
+                sys.executable,
+                "-c",
+                f"from pathlib import Path; from pipelines.store import Store; "
+                f"print(Store(Path({str(tmp_path)!r})).clean())",
+            ],
+            capture_output=True,
+            text=True,
+            check=True,
         )
         assert done.stdout.strip() == "[]"
     assert store.clean() == [store.temp("model", "k" * 64).name]

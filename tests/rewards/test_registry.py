@@ -23,7 +23,7 @@ def test_list_shows_settings_and_summaries():
 
 def test_check_reports_each_kind_of_problem(tmp_path):
     path = tmp_path / "bad.py"
-    path.write_text('''
+    path.write_text("""
 from rewards import reward
 @reward(cases=[("gold", "a"), ("junk", "b")])
 def flat(s): return 1
@@ -37,7 +37,7 @@ def loud(s):
 def longest(samples): return [float(len(s.completion)) for s in samples]
 @reward(cases=[("gold", "a", {"level": 2}), ("junk", "a", {"level": 1})])
 def knob(s, *, level: int): return level
-''')
+""")
     results = {r.name: r for r in check_rewards(["flat", "alone", "loud", "longest", "knob"], [path])}
     assert "not above junk" in results["flat"].problems[0]
     assert "no junk case" in results["alone"].problems[0]
