@@ -53,9 +53,7 @@ def _cached(made: Made) -> str:
     return f"made in {duration(made.manifest['wall_s'])}"
 
 
-def _reason(
-    node: Node, identity: Identity, last: Made | None, folder: RunFolder, store: Store, seed: int
-) -> str:
+def _reason(node: Node, identity: Identity, last: Made | None, folder: RunFolder, store: Store, seed: int) -> str:
     """Why a stage with known inputs is not there."""
     record = folder.record(node.name)
     same_attempt = record.get("key") == identity.key

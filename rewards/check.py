@@ -104,13 +104,18 @@ def _problems(cases: list[CaseResult]) -> list[str]:
     gold = [case for case in scored if case.label == "gold" and case.score is not None]
     junk = [case for case in scored if case.label == "junk" and case.score is not None]
     labels = {case.label for case in cases}
-    problems += [f"no {label} case: add one, nothing is known about this reward without" for label in ("gold", "junk")
-                 if label not in labels]
+    problems += [
+        f"no {label} case: add one, nothing is known about this reward without"
+        for label in ("gold", "junk")
+        if label not in labels
+    ]
     if gold and junk:
         worst, best = min(gold, key=_score), max(junk, key=_score)
         if _score(worst) <= _score(best):
-            problems.append(f"gold {worst.text[:60]!r} scores {_score(worst):g}, "
-                            f"not above junk {best.text[:60]!r} with {_score(best):g}")
+            problems.append(
+                f"gold {worst.text[:60]!r} scores {_score(worst):g}, "
+                f"not above junk {best.text[:60]!r} with {_score(best):g}"
+            )
     return problems
 
 

@@ -90,8 +90,9 @@ class Reward:
             knob = self.knobs.get(key)
             if knob is None:
                 known = ", ".join(self.knobs) or "none"
-                raise RewardError(f"reward {self.name!r} has no setting {key!r}{did_you_mean(key, self.knobs)} "
-                                  f"(settings: {known})")
+                raise RewardError(
+                    f"reward {self.name!r} has no setting {key!r}{did_you_mean(key, self.knobs)} (settings: {known})"
+                )
             checked[key] = _checked(value, knob.type, f"reward {self.name!r}: {key}")
         missing = [knob.name for knob in self.knobs.values() if knob.required and knob.name not in checked]
         if missing:
@@ -159,8 +160,10 @@ def _make(function: RewardFunction, name: str, cases: Sequence[tuple[Any, ...]],
         else:
             raise RewardError(f"reward {name!r}: *args and **kwargs are not allowed, name the settings")
     if positional != 1:
-        raise RewardError(f"reward {name!r} must take exactly one positional argument (the sample"
-                          f"{'s of a group' if group else ''}); settings go after a bare `*`")
+        raise RewardError(
+            f"reward {name!r} must take exactly one positional argument (the sample"
+            f"{'s of a group' if group else ''}); settings go after a bare `*`"
+        )
     summary = (inspect.getdoc(function) or "").partition("\n")[0]
     made = tuple(_case(case, name, group, knobs) for case in cases)
     return Reward(name, function, group, made, knobs, summary, function.__code__.co_filename)
@@ -172,8 +175,10 @@ def _case(case: tuple[Any, ...], name: str, group: bool, knobs: Mapping[str, Kno
     extras: Mapping[str, Any] = case[2] if len(case) == 3 else {}
     for key in extras:
         if key not in SAMPLE_FIELDS and key not in knobs:
-            raise RewardError(f"reward {name!r}: a case sets {key!r}, which is no field of Sample and no setting"
-                              f"{did_you_mean(key, [*SAMPLE_FIELDS, *knobs])}")
+            raise RewardError(
+                f"reward {name!r}: a case sets {key!r}, which is no field of Sample and no setting"
+                f"{did_you_mean(key, [*SAMPLE_FIELDS, *knobs])}"
+            )
     shared = {key: value for key, value in extras.items() if key in SAMPLE_FIELDS}
     contents = case[1] if group and isinstance(case[1], (list, tuple)) else [case[1]]
     samples = tuple(_case_sample(content, shared, name) for content in contents)

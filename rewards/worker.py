@@ -81,7 +81,7 @@ def _answer(results: int, message: list[Any]) -> None:
     line = json.dumps(message).encode() + b"\n"
     try:
         while line:
-            line = line[os.write(results, line):]
+            line = line[os.write(results, line) :]
     except BrokenPipeError:
         os._exit(0)
 

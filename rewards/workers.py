@@ -28,8 +28,7 @@ from typing import Any, Self
 START_S = 60.0  # wall seconds a worker may take to start (imports on a busy machine)
 GATHER_S = 0.001
 BOOT = (
-    "import sys, json; sys.path[:] = json.loads(sys.argv[1]); "
-    "from rewards.worker import main; main(int(sys.argv[2]))"
+    "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from rewards.worker import main; main(int(sys.argv[2]))"
 )
 
 
@@ -179,9 +178,7 @@ class WorkerPool:
         ends = [w.since + (self._wall_s if w.ready else START_S) for w in self._workers if w.queue or not w.ready]
         return max(0.001, min(ends, default=time.monotonic()) - time.monotonic())
 
-    def _bury(
-        self, worker: _Worker, waiting: deque[int], overdue: bool = False
-    ) -> tuple[int, Failure] | None:
+    def _bury(self, worker: _Worker, waiting: deque[int], overdue: bool = False) -> tuple[int, Failure] | None:
         """Replace a worker; its current task failed, the rest of its share goes back to the queue."""
         queue = deque(worker.queue)
         ready = worker.ready

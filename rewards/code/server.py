@@ -78,8 +78,12 @@ class Server:
         self.program = isolate.seccomp_program(writes=self.rules is not None)
         limits = {"cpu_s": 1, "memory_bytes": 2 << 30, "output_bytes": 1 << 20}
         self.level |= {"no_new_privs": False, "capabilities_dropped": False, "landlock": 0, "seccomp": False}
-        for layer, on in (("no_new_privs", True), ("capabilities_dropped", True), ("landlock", version),
-                          ("seccomp", self.program is not None)):
+        for layer, on in (
+            ("no_new_privs", True),
+            ("capabilities_dropped", True),
+            ("landlock", version),
+            ("seccomp", self.program is not None),
+        ):
             trial = self.level | {layer: on}
             if on and self._works(limits, trial):
                 self.level = trial

@@ -166,9 +166,10 @@ def _same_relation(left: Relation, right: Relation, depth: int) -> bool:
             _same(a, b, depth + 1) for a, b in zip(left.parts, right.parts, strict=True)
         )
         turned = right.turned()
-        return forward or (left.signs == turned.signs and all(
-            _same(a, b, depth + 1) for a, b in zip(left.parts, turned.parts, strict=True)
-        ))
+        return forward or (
+            left.signs == turned.signs
+            and all(_same(a, b, depth + 1) for a, b in zip(left.parts, turned.parts, strict=True))
+        )
     try:
         a, b = left.difference(), right.difference()
     except Unsupported:

@@ -25,9 +25,7 @@ SYMBOLS = str.maketrans({
 })  # fmt: skip
 SUPERSCRIPTS = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+")
 SUPERSCRIPT_DIGITS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
-SIZES = re.compile(
-    r"\\(?:left|right|[bB]ig[lr]?|[bB]igg[lr]?|displaystyle|textstyle|limits|nolimits)(?![a-zA-Z])\.?"
-)
+SIZES = re.compile(r"\\(?:left|right|[bB]ig[lr]?|[bB]igg[lr]?|displaystyle|textstyle|limits|nolimits)(?![a-zA-Z])\.?")
 SPACES = re.compile(r"\\(?:quad|qquad|thinspace|space|hspace\{[^{}]*\}|phantom\{[^{}]*\})(?![a-zA-Z])|\\[,;:!> ]|~")
 DELIMITERS = re.compile(r"\$\$?|\\[()\[\]]")
 FRACTIONS = re.compile(r"\\[dtc]frac(?![a-zA-Z])")

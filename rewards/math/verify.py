@@ -39,9 +39,7 @@ def gold_answer(gold: str) -> str | None:
     return text if text is not None and normal(text) else None
 
 
-def verify_many(
-    pairs: Iterable[tuple[str, str]], *, workers: int = 1, timeout: float = 5.0
-) -> list[bool | None]:
+def verify_many(pairs: Iterable[tuple[str, str]], *, workers: int = 1, timeout: float = 5.0) -> list[bool | None]:
     """`verify` for each (gold, prediction), in worker processes with `timeout` CPU seconds a pair.
 
     None also marks a pair whose worker had to be killed: the verdict is unknown, not negative.

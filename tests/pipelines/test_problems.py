@@ -24,7 +24,7 @@ def make(tmp_path: Path, seed: int = 0, **config):
     return problems(Context(out=out, seed=seed, scratch=out / "scratch", base=tmp_path), ProblemsConfig(**config))
 
 
-SMALL = dict(n=200, dev=20, holdout=40, cold_start=30, general=10)
+SMALL = {"n": 200, "dev": 20, "holdout": 40, "cold_start": 30, "general": 10}
 
 
 @pytest.mark.parametrize("generator", [add, chain])

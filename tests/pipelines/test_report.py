@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from report_run import MODELS, make_run, write_lines
+from tests.pipelines.report_run import MODELS, make_run, write_lines
 from rich.console import Console
 
 from pipelines.artifacts import Scores

@@ -25,9 +25,13 @@ class Bar:
         self.done += n
 
 
-def short_is_good(samples_P_G: Sequence[Sequence[Sample]]) -> Scored:
-    """1 for a completion that ends by itself, else 0; every fourth sample of a group is not graded."""
-    total = [[None if i % 4 == 3 else float(s.finish == "stop") for i, s in enumerate(group)] for group in samples_P_G]
+def letters_are_good(samples_P_G: Sequence[Sequence[Sample]]) -> Scored:
+    """Share of small letters among the characters written; every fourth sample of a group is not graded."""
+
+    def share(text: str) -> float:
+        return sum("a" <= c <= "z" for c in text) / max(len(text), 1)
+
+    total = [[None if i % 4 == 3 else share(s.completion) for i, s in enumerate(group)] for group in samples_P_G]
     return Scored(total, {"math": total}, errors=0)  # type: ignore[arg-type]
 
 
@@ -43,7 +47,7 @@ def run(path: Path, out: Path, engine: Any, *, log: Any = None, scratch: Path | 
 
     bar = Bar()
     summary = train_grpo(
-        path, ROWS, GrpoSettings(**{**SMALL, **settings}), short_is_good, out, seed=1, log=keep,
+        path, ROWS, GrpoSettings(**{**SMALL, **settings}), letters_are_good, out, seed=1, log=keep,
         progress=lambda description, total: bar, scratch=scratch or out.parent / "scratch", engine=engine,
     )  # fmt: skip
     return summary, lines, bar
