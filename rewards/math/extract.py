@@ -61,6 +61,14 @@ def extract(completion: str) -> str | None:
     return stated if stated is not None else _short(text)
 
 
+def marked(completion: str) -> bool:
+    r"""Whether the final part marks its answer: it stands inside `<answer>` or holds a `\boxed{}`."""
+    part = final_part(completion)
+    if part is None:
+        return False
+    return "<answer>" in completion.rpartition("</think>")[2] or BOX.search(part) is not None
+
+
 def boxes(text: str) -> list[tuple[int, int, str]] | None:
     r"""`(start, end, content)` of every balanced, visible, outermost `\boxed{}`; None without any."""
     found: list[tuple[int, int, str]] = []

@@ -112,3 +112,9 @@ def test_plugins_load_once_and_errors_name_the_file(tmp_path):
     broken.write_text("import nothing_like_this\n")
     with pytest.raises(RewardError, match=r"broken\.py failed to load: ModuleNotFoundError"):
         load_plugins([broken])
+
+
+def test_math_wants_a_marked_answer_unless_told_otherwise() -> None:
+    said, boxed = Sample("6+6", "Answer: 12", "12"), Sample("6+6", r"So \boxed{12}.", "12")
+    grade = get("math").function
+    assert [grade(said), grade(boxed), grade(said, stated=True)] == [0.0, 1.0, 1.0]
