@@ -17,7 +17,7 @@ from transformers.trainer_callback import PrinterCallback
 from trl import GRPOConfig
 
 from models.chat import render_prompt
-from models.checkpoint import last_checkpoint, load_model, load_tokenizer, save_model
+from models.checkpoint import last_checkpoint, load_model, load_tokenizer, quiet, save_model
 from models.router_callback import RouterCallback
 from rl.config import GrpoError, GrpoSettings
 from rl.numbers import log_line
@@ -117,7 +117,8 @@ def train_grpo(
         reporter.trainer = trainer
         if start is not None:
             resumed(int(start.name.rsplit("-", 1)[1]))
-        trainer.train(resume_from_checkpoint=str(start) if start else None)
+        with quiet():
+            trainer.train(resume_from_checkpoint=str(start) if start else None)
     save_model(model, tokenizer, out_dir, dtype=config.save_dtype)
     return {**_summary(reporter.lines, trainer), "seconds": round(time.monotonic() - began, 1)}
 

@@ -107,7 +107,7 @@ def pretrain(
     from transformers import Trainer
     from transformers.trainer_callback import PrinterCallback
 
-    from models.checkpoint import WholeCheckpoints, last_checkpoint
+    from models.checkpoint import WholeCheckpoints, last_checkpoint, quiet
 
     def encode(statement: str, rest: str) -> tuple[list[int], int]:
         head = [tokenizer.bos_token_id, *tokenizer.encode(statement, add_special_tokens=False)]
@@ -130,7 +130,8 @@ def pretrain(
     start = last_checkpoint(scratch)
     if start is not None:
         resumed(int(start.name.rsplit("-", 1)[1]))
-    trainer.train(resume_from_checkpoint=str(start) if start else None)
+    with quiet():
+        trainer.train(resume_from_checkpoint=str(start) if start else None)
     model.config.use_cache = True
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry][-5:]
     return sum(losses) / len(losses)

@@ -32,6 +32,10 @@ def _check(config: GrpoConfig) -> Iterable[str]:
 
 @stage(version=1, summary="reinforcement learning (GRPO) against rewards, rollouts on vLLM", check=_check)
 def grpo(ctx: Context, config: GrpoConfig, *, model: Model, problems: list[Problems]) -> Model:
+    from rollout.process import set_vllm_environment
+
+    set_vllm_environment()  # before TRL, which imports vLLM and lets it talk
+
     from models.router import RouterError
     from rewards.scorer import ErrorBudgetExceeded, Scorer
     from rl.config import GrpoError

@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -111,3 +113,28 @@ def test_all_mistakes_at_once_and_nothing_created(run):
 def test_shipped_recipes_are_valid(run):
     for recipe in sorted((ROOT / "pipelines" / "recipes").glob("*.yaml")):
         r1("plan", str(recipe), cwd=run)
+
+
+def test_ctrl_c_in_the_middle_of_rl_keeps_what_is_done_and_the_next_run_goes_on(run):
+    changed = ["run", "cut.yaml", "--set", "stages.reason.with.steps=3", "--until", "reason"]
+    before = set((run / "runs" / "store").iterdir())
+    process = subprocess.Popen(
+        [Path(sys.executable).with_name("r1"), *changed],
+        cwd=run,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"COLUMNS": "160"},
+    )
+    working = run / "runs" / "store"
+    deadline = time.monotonic() + 200
+    while not list(working.glob(".tmp-grpo-*/metrics.jsonl")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == 130 and "Traceback" not in said
+    assert "interrupted" in said
+    assert set(working.iterdir()) == before, "something half-written was left"
+    finished = r1(*changed, cwd=run)
+    assert finished.count("cached") >= 3 and "done in" in finished

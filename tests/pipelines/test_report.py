@@ -11,13 +11,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from tests.pipelines.report_run import MODELS, make_run, write_lines
 from rich.console import Console
 
 from pipelines.artifacts import Scores
 from pipelines.context import Context
 from pipelines.report import print_table, render
 from pipelines.stages.report import ReportConfig, report
+from tests.pipelines.report_run import MODELS, make_run, write_lines
 
 HOSTILE = "<script>alert(1)</script></pre><img src=x onerror=alert(2)>\"'{{ 7*7 }}]]>"
 VOID = {"meta", "link", "img", "br", "input", "hr"}
