@@ -62,6 +62,7 @@ def _say(detail: ErrorDetails, model: type[BaseModel], steps: list[str], dotted:
     text = re.sub(r"^(Input should be |Value error, |Assertion failed, )", "", detail["msg"])
     if kind in ("value_error", "assertion_error"):
         return text, ""
+    text = re.sub(r"^a valid (?=[aeiou])", "an ", text)
     text = re.sub(r"^a valid ", "a ", text).split(", unable to parse")[0]
     shown = repr(value) if isinstance(value, str | int | float | bool) or value is None else type(value).__name__
     hint = _example(field)
