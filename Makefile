@@ -8,7 +8,7 @@ DEMO := pipelines/recipes/r1_tiny.yaml
 
 .PHONY: help setup demo zero base test lint clean
 help:
-	@echo "make demo   install, then run the whole recipe on the tiny MoE into runs/r1-tiny (about ten minutes)"
+	@echo "make demo   install, then run the whole recipe on the tiny MoE into runs/r1-tiny (under ten minutes)"
 	@echo "make test   install, then lint and run the tests"
 	@echo "make lint   ruff, mypy, import-linter"
 	@echo "make setup  install into .venv only"
