@@ -19,9 +19,9 @@ seed: 3
 rewards: [./mine.py]
 stages:
   base: {use: model, with: {source: tiny-moe}}
-  problems: {use: problems, with: {n: 64, dev: 8, holdout: 16, cold_start: 64, general: 16}}
+  problems: {use: problems, with: {n: 64, dev: 8, holdout: 16, cold_start: 160, general: 16}}
   cold: {use: sft, from: {model: base, samples: problems.cold_start},
-         with: {epochs: 3, lr: 1e-3, batch: 16, max_length: 256}}
+         with: {epochs: 5, lr: 5e-4, batch: 4, max_length: 256}}
   reason: {use: grpo, from: {model: cold, problems: problems.train},
            with: {steps: 2, prompts_per_step: 4, group: 8, lr: 1e-4, max_tokens: 96,
                   rewards: {math: 1.0, code: 1.0, format: 0.1, brevity: {weight: 0.05, target: 60}}}}

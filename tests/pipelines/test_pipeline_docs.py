@@ -54,7 +54,8 @@ def test_the_file_of_the_page_is_valid(tmp_path: Path) -> None:
         pytest.skip("not every kind of stage is there")
     starter.write(tmp_path)
     code = "from pipelines.cli import main; main()"  # a process of its own: rewards register once
-    done = subprocess.run([sys.executable, "-c", code, "plan", str(tmp_path / "pipeline.yaml")], capture_output=True)
+    command = [sys.executable, "-c", code, "plan", str(tmp_path / "pipeline.yaml"), "--workdir", str(tmp_path / "runs")]
+    done = subprocess.run(command, capture_output=True)
     assert done.returncode == 0 and b"6 of 6 stages would run" in done.stdout, done.stderr
 
 

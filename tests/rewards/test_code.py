@@ -188,8 +188,9 @@ def test_reward_scores_skips_and_raises(monkeypatch):
     assert code_reward(Sample("", half, row=row), partial=True) == 0.5
     assert code_reward(Sample("", half)) is None
     monkeypatch.setattr("rewards.code.sandbox.SERVER", Path("/nowhere/server.py"))
-    os.kill(sandbox()._process.pid, 9)
-    sandbox()._process.wait()
+    server = sandbox()._process  # asked for once: a second call would replace a dead one
+    os.kill(server.pid, 9)
+    server.wait()
     with pytest.raises(InfrastructureError):
         code_reward(Sample("", half, row=row))
 
