@@ -1,4 +1,4 @@
-"""`r1 rewards`: which rewards there are, and whether each does what its own cases say."""
+"""`r1 rewards`: which rewards there are, whether each does what its own cases say, and how often one is wrong."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import typer
 
 from pipelines.source import ConfigError
 
-app = typer.Typer(help="List the rewards, and check each on its worked cases.", rich_markup_mode=None)
+app = typer.Typer(
+    help="List the rewards, check each on its worked cases, audit one on labelled cases.", rich_markup_mode=None
+)
 
 Plugins = Annotated[
     list[Path] | None, typer.Option("--plugin", metavar="FILE", help="a file with rewards of your own; repeatable")
@@ -58,3 +60,33 @@ def check(names: Names = None, plugin: Plugins = None) -> None:
         for problem in result.problems:
             typer.echo(f"     {problem}")
     raise typer.Exit(0 if all(result.ok for result in results) else 1)
+
+
+@app.command()
+def audit(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="the reward: math, code, or one of yours")],
+    cases: Annotated[Path, typer.Option("--cases", metavar="FILE", help="JSON Lines: one labelled case a line")],
+    plugin: Plugins = None,
+    timeout: Annotated[float, typer.Option(min=0.1, help="CPU seconds a case may take")] = 10.0,
+    failures: Annotated[int, typer.Option(min=0, help="how many wrong verdicts to show")] = 50,
+    min_accuracy: Annotated[float, typer.Option(min=0.0, max=1.0, help="exit 1 below this share of right ones")] = 0.0,
+) -> None:
+    """Grade labelled cases and show false positives, false negatives by kind, latency, and the cases that fail.
+
+    A case is a JSON object with `expected` (true or false) and, for math, `gold` and `completion`; for code, `code` and
+    `tests`; for another reward, `completion`, `answer`, `row`. `kind` groups cases, `contested` sets them apart.
+
+    \b
+      r1 rewards audit math --cases my_cases.jsonl
+      r1 rewards audit brevity --plugin my_rewards.py --cases my_cases.jsonl --min-accuracy 0.95
+    """
+    from rewards import audit as auditing
+    from rewards.registry import RewardError
+
+    try:
+        judged = auditing.audit(name, auditing.read_cases(cases), plugin or (), timeout_s=timeout)
+    except RewardError as error:
+        raise ConfigError([str(error)]) from error
+    for line in auditing.table(judged, failures=failures):
+        typer.echo(line)
+    raise typer.Exit(0 if auditing.accuracy(judged) >= min_accuracy else 1)
