@@ -2,7 +2,8 @@ r"""The final answer of a completion, as text.
 
 The rule: what follows the last `</think>` (thinking that never ends has no answer); of that, the last
 `<answer>...</answer>` if there is one; of that, the last `\boxed{}`; else a stated answer ("The answer is 12",
-"Answer: 12"); else the last line of a text that is short enough to be an answer.
+"Answer: 12", "#### 12"); else a text short enough to be an answer; else what its last sentence concludes.
+Boxes with different answers are no answer, unless the last one takes back what went before ("no, \boxed{2}").
 """
 
 from __future__ import annotations
@@ -10,15 +11,33 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
+from rewards.math.judge import same_answer
+from rewards.math.normal import squeezed
+
 LONGEST_BARE = 400  # characters; a longer text without a box or a stated answer is prose, not an answer
 LONGEST_SCANNED = 200_000  # characters from the end that are searched
-BOX = re.compile(r"\\+(?:boxed|fbox|framebox)\s*")
+BOX = re.compile(r"\\{1,3}(?:boxed|fbox|framebox)\s*")
+BARE_BOX = re.compile(r"\\boxed\s*([-+]?\d[\d.,/]*|[A-Za-z](?![A-Za-z]))")
 BETWEEN_BOXES = re.compile(
     r"(?:[\s,;$.]|\\[()\[\],;!]|\\q?quad|\\(?:text|mbox)\{\s*(?:and|or)\s*\}|\band\b|\bor\b)*", re.IGNORECASE
 )
 HIDDEN = re.compile(r"\\[hv]?phantom\s*$")
+RETRACTED = re.compile(
+    r"\b(?:no|wait|actually|correction|correct(?:ed|ing)?|instead|rather|sorry|mistake|oops|final answer|hold on)\b",
+    re.IGNORECASE,
+)
+NAMED_BOX = re.compile(r"\s*[a-zA-Z](?:_\{?\w+\}?|\(\w\))?\s*=\s*$")
+HOPE = re.compile(r"(?:I hope (?:it|this) is correct|Hope this helps)[.!]?\s*$", re.IGNORECASE)
+SENTENCES = re.compile(r"(?<=[.!?])\s+(?=[A-Z\\$*])|[\n。]+")
+CONCLUSION = re.compile(
+    r"(?:\b(?:is|are|equals|was|were|be|costs?|gives?|gets?|have|has|needs?|by|there are|makes?)\b|[=:≈])\s*"
+    r"(?:equal to\s+|exactly\s+|about\s+)?"
+    r"(?P<said>[^=:≈]*?)\s*[.!]?\s*$",
+)
+QUANTITY = re.compile(r"(?<![\w.,])[-+]?\$?\d[\d,]*(?:\.\d+)?(?:\s?/\s?\d+)?\s?%?(?![\w])")
 STATED = re.compile(
-    r"(?:final\s+answer|answer|result|solution)\s*\**\s*(?:(?:is|are|=|:)+\s*)+(?P<said>[^\n]+)"
+    r"(?:^|\n)\s*####\s*(?P<hashed>[^\n]+)|"
+    r"(?:final\s+answer|answer|result|solution|correct\s+(?:option|choice))\s*\**\s*(?:(?:is|are|=|:)+\s*)+(?P<said>[^\n]+)"
     r"|\banswer\s*\**\s*(?P<bare>\$\$.+?\$\$|\\\[.+?\\\]|\$[^$\n]+\$|\\\([^\n]+?\\\))",
     re.IGNORECASE | re.DOTALL,
 )
@@ -57,8 +76,11 @@ def extract(completion: str) -> str | None:
         return _one_answer(text, found)
     if "\\boxed" in text:  # opened, never closed
         return _unclosed(text)
+    text = HOPE.sub("", TRAILING_TAGS.sub("", text).strip())
     stated = _stated(text)
-    return stated if stated is not None else _short(text)
+    if stated is None:
+        stated = _short(text)
+    return stated if stated is not None else _concluded(text)
 
 
 def marked(completion: str) -> bool:
@@ -78,8 +100,11 @@ def boxes(text: str) -> list[tuple[int, int, str]] | None:
         start, opening = match.span()
         closing = _braces(text) if closing is None else closing
         end = closing.get(opening)
-        if end is None:  # `\boxed 12`, or a box that is never closed
-            position = opening
+        if end is None:
+            bare = BARE_BOX.match(text, start)
+            if bare is not None:  # `\boxed 12`
+                found.append((start, bare.end(), bare[1].rstrip(".,")))
+            position = opening  # else a box that is never closed
             continue
         if not _hidden(text, start):
             found.append((start, end, text[opening + 1 : end - 1].strip()))
@@ -106,12 +131,17 @@ def _hidden(text: str, start: int) -> bool:
 
 def _one_answer(text: str, found: list[tuple[int, int, str]]) -> str | None:
     inner = [_unboxed(content) for _, _, content in found]
-    if len({re.sub(r"\s+", "", content) for content in inner}) == 1:
+    if len(set(map(squeezed, inner))) == 1:
         return inner[-1]
     gaps = [text[left[1] : right[0]] for left, right in pairwise(found)]
+    named = NAMED_BOX.search(text[max(0, found[0][0] - 20) : found[0][0]]) is not None
+    if named:
+        gaps = [NAMED_BOX.sub("", gap) for gap in gaps]
     if all(len(gap) < 40 and BETWEEN_BOXES.fullmatch(gap) for gap in gaps):
         return ", ".join(inner)
-    return None
+    if len(found) <= 8 and all(same_answer(inner[-1], other) for other in inner[:-1]):
+        return inner[-1]
+    return inner[-1] if RETRACTED.search(gaps[-1]) is not None else None
 
 
 def _unboxed(content: str) -> str:
@@ -132,8 +162,8 @@ def _stated(text: str) -> str | None:
     said: str | None = None
     rest = text[-4000:]
     while (match := _last_match(rest)) is not None:
-        said = rest = (match["said"] or match["bare"]).strip().strip("*").strip()  # "Answer: the answer is 12"
-    if said is None:
+        said = rest = (match["said"] or match["bare"] or match["hashed"]).strip().strip("* ")  # "Answer: it is 12"
+    if said is None or said.lower().startswith("not "):
         return None
     wrapped = WRAPPED.match(said)
     if wrapped is not None and said[wrapped.end() :].lstrip()[:1] in ("", ".", "%", ",", "*"):
@@ -153,12 +183,45 @@ def _last_match(text: str) -> re.Match[str] | None:
 
 
 def _short(text: str) -> str | None:
-    text = TRAILING_TAGS.sub("", text).strip()
-    if len(text) <= LONGEST_BARE:
-        segments = list(WRAPPED.finditer(text))
-        if segments and (len(segments) == 1 or not text[segments[-1].end() :].strip(" .")) and text[:1].isalpha():
-            return next(group for group in segments[-1].groups() if group is not None).strip()
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        plain = len(lines) == 1 or "\\begin" in text or text.startswith(("$", "\\["))
-        return text if plain else lines[-1] if lines else None
-    return None
+    """A text that is nothing but an answer: one line without prose, one formula, one matrix."""
+    if len(text) > LONGEST_BARE:
+        return None
+    segments = list(WRAPPED.finditer(text))
+    if segments and (len(segments) == 1 or not text[segments[-1].end() :].strip(" .")) and text[:1].isalpha():
+        return _segment(segments[-1])
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if (
+        len(lines) == 1
+        and text[:1] not in "\\$"
+        and len(re.findall(r"(?<![\\a-zA-Z])[a-zA-Z]{2,}", WRAPPED.sub("", text))) >= 4
+    ):
+        return None if QUANTITY.search(text) else text
+    plain = len(lines) == 1 or "\\begin" in text or text.startswith(("$", "\\["))
+    return text if plain else lines[-1] if lines and len(lines[-1]) < 60 else None
+
+
+def _segment(found: re.Match[str]) -> str:
+    return next(group for group in found.groups() if group is not None).strip()
+
+
+def _concluded(text: str) -> str | None:
+    """What the last sentence says: its last formula, or the number it ends on or names alone."""
+    sentences = [one.strip() for one in SENTENCES.split(text[-2000:]) if one.strip(" *_-#.")]
+    if not sentences:
+        return None
+    last = sentences[-1].replace("**", "").strip()
+    segments = list(WRAPPED.finditer(last))
+    if segments:
+        percent = "%" if last[segments[-1].end() :].lstrip().startswith("%") else ""
+        return _segment(segments[-1]) + percent
+    quantities = [found[0].strip() for found in QUANTITY.finditer(last)]
+    said = CONCLUSION.search(last)
+    if said is not None and (numbers := QUANTITY.findall(said["said"])):
+        return (
+            said["said"].strip()
+            if len(said["said"].split()) <= 3
+            else numbers[0].strip()
+            if len(numbers) == 1
+            else None
+        )
+    return quantities[0] if len(quantities) == 1 else None

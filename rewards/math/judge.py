@@ -1,50 +1,52 @@
 r"""Is this answer the gold answer? Layers by cost; each says yes or no only when it is sure.
 
-    same text -> exact numbers -> structure (lists, tuples, sets, intervals, matrices, relations, units), element by
-    element -> expression values -> words
+    same text -> exact numbers -> words of one kind (options, times, ratios) -> structure (sets, lists, tuples,
+    intervals, matrices, relations, units), element by element -> values -> phrases
 
-Conventions (also in the tests): percent is a unit (`28%` = `28` = `0.28` where one side has no sign); a missing unit
-is no error, a different one is; a bare list is unordered, a tuple is ordered; `x = 5` answers `5`; 0.333 is not 1/3,
-but an exact value may answer a gold that is itself a decimal of three or more significant digits.
+The conventions are in docs/rewards/math.md, with examples on both sides of each.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from fractions import Fraction
-from functools import lru_cache
+from collections.abc import Sequence
 
-from rewards.math.normal import LONGEST, has_hidden_characters, normal, squeezed, words
-from rewards.math.parse import Tree, Unsupported, parse
+from rewards.math import texts
+from rewards.math.expressions import same_expression
+from rewards.math.families import same_family, same_residue, without_parameter
+from rewards.math.matrices import entries, matrix, unit_vectors, vector
+from rewards.math.normal import LONGEST, has_hidden_characters, normal, squeezed
+from rewards.math.numbers import rational, rounded_from, same_based
+from rewards.math.parse import tree_of
+from rewards.math.relations import same_relations
+from rewards.math.sets import same_set
 from rewards.math.structure import (
-    Relation,
-    as_interval,
     bracketed,
-    matrix,
     relation,
+    rows_of_cases,
+    split_at,
     split_top,
     strip_outer,
 )
-from rewards.math.units import split_unit
-from rewards.math.value import proportional, rounds_to, same_value
+from rewards.math.units import factor, split_unit, unit_of
+from rewards.math.value import same_value
 
-NUMBER = re.compile(r"[-+]?\s*(?:\d{1,400}(?:\.\d{0,400})?|\.\d{1,400})")
-SLASHED = re.compile(r"([-+]?)\s*(?:(\d{1,400})\s+)?(\d{1,400})\s*/\s*(\d{1,400})")
-FRAC = re.compile(
-    r"([-+]?)\s*(\d{1,400})?\s*\\frac\s*(?:\{\s*(-?\d{1,400})\s*\}|(\d))\s*(?:\{\s*(\d{1,400})\s*\}|(\d))"
-)
-REPEATING = re.compile(r"(-?)(\d{0,50})\.(\d{0,50})\\(?:overline|bar)\s*(?:\{(\d{1,50})\}|\s*(\d))(?:\.\.\.)?")
-BASED = re.compile(r"([0-9A-F]{1,200})_\s*(?:\{\s*(\d{1,2})\s*\}|(\d{1,2}))")
-CHOICE = re.compile(r"\(?\s*([A-J])\s*\)?[.:]?")
+FORMULA = re.compile(r"[\\\d^*/+=]")
+POINT = re.compile(r"^[A-Z]'?\s*=?\s*(?=\()")
+LAND, LOR = re.compile(r"\\land(?![a-zA-Z])"), re.compile(r"\\lor(?![a-zA-Z])")
 DEEPEST = 6
 MOST_ITEMS = 200
+PERCENT = (("%", 1),)
+STRICT = {"%", "deg", "$", "€", "£"}  # a bare number beside one of these is compared, and then the verdict stands
 
 
 def same_answer(gold: str, answer: str) -> bool:
     """Whether `answer` says the same as `gold`; both are answers alone, in any dialect."""
     if gold == answer:
         return True
+    if len(answer) > LONGEST:
+        answer = _unwrapped(answer)
     if len(answer) > LONGEST or len(gold) > LONGEST:
         return squeezed(gold) == squeezed(answer)
     if has_hidden_characters(answer):
@@ -52,42 +54,119 @@ def same_answer(gold: str, answer: str) -> bool:
     return _same(normal(gold), normal(answer), 0)
 
 
+def _unwrapped(text: str) -> str:
+    """A long text without the braces around it."""
+    opened = len(text) - len(text.lstrip("{ "))
+    closed = len(text) - len(text.rstrip("} "))
+    return text[min(opened, closed) : len(text) - min(opened, closed)]
+
+
 def _same(gold: str, answer: str, depth: int) -> bool:
     if not answer or not gold or depth > DEEPEST:
         return False
     a, b = rational(gold), rational(answer)
     if a is not None and b is not None:
-        return a == b
+        return a == b or rounded_from(gold, answer, b)
     if squeezed(gold) == squeezed(answer):
         return True
     gold, answer = strip_outer(gold), strip_outer(answer)
-    for layer in (_lists, _relations, _matrices, _brackets, _based, _units):
+    for layer in (_spelt, _kinds, _cases, _sets, _parameters, _logic, _lists, _relations, _matrices, _brackets, _units):
         verdict = layer(gold, answer, depth)
         if verdict is not None:
             return verdict
-    return _values(gold, answer) or _words(gold, answer)
+    trees = tree_of(gold), tree_of(answer)
+    if None not in trees and same_expression(gold, answer):
+        return True
+    formulas = None not in trees and (FORMULA.search(gold) or FORMULA.search(answer))
+    return not formulas and texts.same_phrase(gold, answer)
 
 
-@lru_cache(maxsize=4096)
-def rational(text: str) -> Fraction | None:
-    """The exact value of an integer, decimal, fraction, mixed number or repeating decimal; else None."""
-    if NUMBER.fullmatch(text):
-        return Fraction(text.replace(" ", "").rstrip("."))
-    if (found := SLASHED.fullmatch(text)) or (found := FRAC.fullmatch(text)):
-        groups = [group for group in found.groups()[2:] if group is not None]
-        top, bottom = int(groups[0]), int(groups[1])
-        if bottom == 0:
-            return None
-        if found[2] is not None and (top < 0 or top >= bottom):
-            return None
-        value = int(found[2] or 0) + Fraction(top, bottom)
-        return -value if found[1] == "-" else value
-    if found := REPEATING.fullmatch(text):
-        whole, head, cycle = found[2] or "0", found[3], found[4] or found[5]
-        scale = 10 ** len(head)
-        value = int(whole) + Fraction(int(head or 0), scale) + Fraction(int(cycle), scale * (10 ** len(cycle) - 1))
-        return -value if found[1] else value
+def _spelt(gold: str, answer: str, depth: int) -> bool | None:
+    """`twenty-one`, `5 million`."""
+    if not (texts.NUMBER_WORD.search(gold) or texts.NUMBER_WORD.search(answer)):
+        return None
+    mine, theirs = texts.in_digits(gold), texts.in_digits(answer)
+    return _same(mine, theirs, depth + 1) if (mine, theirs) != (gold, answer) else None
+
+
+def _kinds(gold: str, answer: str, depth: int) -> bool | None:
+    """Options, yes and no, times, dates, ratios, residues, numbers in a base."""
+    if texts.DECISION.fullmatch(gold) is not None:
+        return texts.same_phrase(gold, answer)
+    if re.search(r"[A-J]", gold) and (verdict := texts.same_option(gold, answer)) is not None:
+        return verdict
+    if ":" in gold or ":" in answer or "m" in gold.lower():
+        verdict = texts.same_time(gold, answer)
+        verdict = texts.same_ratio(gold, answer) if verdict is None else verdict
+        if verdict is not None:
+            return verdict
+        mine, theirs = texts.as_fraction(gold), texts.as_fraction(answer)
+        if (mine is None) != (theirs is None):
+            return _same(mine or gold, theirs or answer, depth + 1)
+    if re.search(r"[a-z]{3}|\d-\d", gold) and (verdict := texts.same_date(gold, answer)) is not None:
+        return verdict
+    if "mod" in gold or "mod" in answer:
+        verdict = same_residue(gold, answer)
+        if verdict is not None:
+            return verdict
+    return same_based(gold, answer) if "_" in gold or "_" in answer else None
+
+
+def _cases(gold: str, answer: str, depth: int) -> bool | None:
+    """Piecewise functions and systems of equations: the same rows, in any order."""
+    if "\\begin" not in gold and "\\begin" not in answer:
+        return None
+    left, right = rows_of_cases(gold), rows_of_cases(answer)
+    if left is None and right is None:
+        return None
+    if all(len(row) == 1 for row in [*(left or []), *(right or [])]):  # a system of equations is a list of them
+        texts_ = [
+            text if rows is None else ", ".join(row[0] for row in rows)
+            for rows, text in ((left, gold), (right, answer))
+        ]
+        return _same(texts_[0], texts_[1], depth + 1)
+    if left is None or right is None or len(left) != len(right) or len(left) > 12:
+        return False
+    rest = list(right)
+    for row in left:
+        hit = next((other for other in rest if _all_same(row, other, depth)), None)
+        if hit is None:
+            return False
+        rest.remove(hit)
+    return True
+
+
+def _all_same(golds: Sequence[str], answers: Sequence[str], depth: int) -> bool:
+    return len(golds) == len(answers) and all(_same(a, b, depth + 1) for a, b in zip(golds, answers, strict=True))
+
+
+def _logic(gold: str, answer: str, depth: int) -> bool | None:
+    """`p \\land q` in any order."""
+    for sign in (LAND, LOR):
+        left, right = split_at(gold, sign), split_at(answer, sign)
+        if len(left) > 1 and len(right) > 1:
+            return _match(left, right, depth)
     return None
+
+
+def _sets(gold: str, answer: str, depth: int) -> bool | None:
+    return same_set(gold, answer)
+
+
+def _parameters(gold: str, answer: str, depth: int) -> bool | None:
+    """`k\\pi, k \\in \\Z`: the values for all integers."""
+    if "\\Z" not in gold + answer and "integer" not in gold + answer:
+        return None
+    sides = [without_parameter(text) for text in (gold, answer)]
+    if not sides[0][1] and not sides[1][1]:
+        return None
+    first, second = (_value_of(core) for core, _ in sides)
+    return same_family(first, second, sides[0][1] | sides[1][1]) or None
+
+
+def _value_of(text: str) -> str:
+    found = relation(text)
+    return found.parts[-1] if found is not None and found.named else text
 
 
 def _lists(gold: str, answer: str, depth: int) -> bool | None:
@@ -98,22 +177,33 @@ def _lists(gold: str, answer: str, depth: int) -> bool | None:
     if len(golds) == 1 and len(answers) == 1:
         return None
     if len(golds) > 1 and len(answers) > 1:
-        return _match(golds, answers, depth)
+        return _match(_completed(golds), _completed(answers), depth)
     listed, single = (golds, answer) if len(golds) > 1 else (answers, gold)
+    found_relation = relation(single)
+    if found_relation is not None and found_relation.signs == ["\\in"]:
+        single = found_relation.parts[1]
     inside = bracketed(single)
     if inside is not None and inside.brackets == "{}":
         return _match(golds, inside.items, depth) if listed is golds else _match(inside.items, answers, depth)
     if inside is not None and inside.brackets in ("()", "[]"):
-        pairs = zip(golds, inside.items, strict=False) if listed is golds else zip(inside.items, answers, strict=False)
-        return len(inside.items) == len(listed) and all(_same(g, p, depth + 1) for g, p in pairs)
-    found = relation(single)
-    if found is not None and found.named and len(split_top(found.parts[-1])) > 1:
+        pairs = (golds, inside.items) if listed is golds else (inside.items, answers)
+        return _all_same(*pairs, depth)
+    if found_relation is not None and found_relation.named and len(split_top(found_relation.parts[-1])) > 1:
         return None
     return False
 
 
+def _completed(items: list[str]) -> list[str]:
+    """`x = 1, 2` says x = 1 and x = 2."""
+    first = relation(items[0])
+    if first is None or not first.named or len(first.signs) > 1 or any(relation(item) for item in items[1:]):
+        return items
+    return [first.parts[1], *items[1:]]
+
+
 def _match(golds: list[str], answers: list[str], depth: int) -> bool:
-    """The same items in any order, each used once."""
+    """The same items in any order, each used once; a tuple said twice is said once."""
+    golds, answers = _distinct(golds), _distinct(answers)
     if len(golds) != len(answers) or not all(item.strip() for item in answers):
         return False
     left, right = Counter(map(squeezed, golds)), Counter(map(squeezed, answers))
@@ -130,72 +220,46 @@ def _match(golds: list[str], answers: list[str], depth: int) -> bool:
     return True
 
 
+def _distinct(items: list[str]) -> list[str]:
+    if not all(item.lstrip().startswith(("(", "[")) for item in items):
+        return items
+    return list({squeezed(item): item for item in items}.values())
+
+
 def _relations(gold: str, answer: str, depth: int) -> bool | None:
-    left, right = relation(gold), relation(answer)
-    if left is None and right is None:
-        return None
-    if left is not None and right is not None:
-        first, second = _range(left), _range(right)
-        if first is not None and second is not None and (left.signs == ["\\in"]) != (right.signs == ["\\in"]):
-            return _same(first, second, depth + 1)
-        return _same_relation(left, right, depth)
-    found, other, other_is_gold = (left, answer, False) if left is not None else (right, gold, True)
-    assert found is not None
-    inside = bracketed(other)
-    if (interval := as_interval(found)) is not None and inside is not None and len(inside.items) == 2:
-        return _same(*((other, interval) if other_is_gold else (interval, other)), depth + 1)
-    if not found.named:
-        return False
-    value = found.parts[-1]
-    return _same(*((other, value) if other_is_gold else (value, other)), depth + 1)
-
-
-def _range(found: Relation) -> str | None:
-    return found.parts[-1] if found.signs == ["\\in"] else as_interval(found)
-
-
-def _same_relation(left: Relation, right: Relation, depth: int) -> bool:
-    if left.named and right.named:
-        same_name = squeezed(left.parts[0]) == squeezed(right.parts[0])
-        if same_name or len(squeezed(left.parts[0])) > 1 < len(squeezed(right.parts[0])):
-            return _same(left.parts[-1], right.parts[-1], depth + 1)
-    if len(left.signs) != len(right.signs):
-        return False
-    if len(left.signs) > 1:
-        forward = left.signs == right.signs and all(
-            _same(a, b, depth + 1) for a, b in zip(left.parts, right.parts, strict=True)
-        )
-        turned = right.turned()
-        return forward or (
-            left.signs == turned.signs
-            and all(_same(a, b, depth + 1) for a, b in zip(left.parts, turned.parts, strict=True))
-        )
-    try:
-        a, b = left.difference(), right.difference()
-    except Unsupported:
-        return left.signs == right.signs and all(
-            _same(x, y, depth + 1) for x, y in zip(left.parts, right.parts, strict=True)
-        )
-    if left.signs == right.signs:
-        return proportional(a, b, positive=left.signs[0] not in ("=", "\\ne"))
-    return left.signs == right.turned().signs and proportional(("neg", a), b, positive=True)
+    return same_relations(gold, answer, lambda a, b: _same(a, b, depth + 1))
 
 
 def _matrices(gold: str, answer: str, depth: int) -> bool | None:
+    """Matrices entry by entry; a vector in any writing: column, row, `(1, 2)`, `\\langle 1, 2 \\rangle`."""
     left, right = matrix(gold), matrix(answer)
-    if left is None and right is None:
+    if left is not None and right is not None:
+        if left[0] != right[0] or [len(r) for r in left[1]] != [len(r) for r in right[1]]:
+            return False
+        return all(_all_same(row, other, depth) for row, other in zip(left[1], right[1], strict=True))
+    if "\\begin" not in gold and "\\begin" not in answer and left is None and right is None:
         return None
-    if left is None or right is None or left[0] != right[0] or [len(r) for r in left[1]] != [len(r) for r in right[1]]:
-        return False
-    return all(
-        _same(a, b, depth + 1)
-        for row, other in zip(left[1], right[1], strict=True)
-        for a, b in zip(row, other, strict=True)
-    )
+    mine, theirs = entries(gold), entries(answer)
+    if mine is not None and theirs is not None:
+        return [len(row) for row in mine] == [len(row) for row in theirs] and all(
+            same_value(a, b)
+            for row, other in zip(mine, theirs, strict=True)
+            for a, b in zip(row, other, strict=True)
+        )  # fmt: skip
+    first, second = vector(gold) or _tuple(gold), vector(answer) or _tuple(answer)
+    return _all_same(first, second, depth) if first is not None and second is not None else False
+
+
+def _tuple(text: str) -> list[str] | None:
+    inside = bracketed(text)
+    return inside.items if inside is not None and inside.brackets in ("()", "[]") else None
 
 
 def _brackets(gold: str, answer: str, depth: int) -> bool | None:
     """Tuples, intervals, sets and unions of them."""
+    bare = POINT.sub("", gold), POINT.sub("", answer)
+    if bare != (gold, answer) and all(len(_tuple(text) or ()) > 1 for text in bare):
+        gold, answer = bare  # A(2, 3)
     left, right = split_top(gold, cup=True), split_top(answer, cup=True)
     if len(left) > 1 or len(right) > 1:
         return _match(left, right, depth)
@@ -203,81 +267,44 @@ def _brackets(gold: str, answer: str, depth: int) -> bool | None:
     if a is None and b is None:
         return None
     if a is None or b is None:
-        return None if (a or b).brackets == "()" and len((a or b).items) == 1 else False  # type: ignore[union-attr]
+        one, other = (a, answer) if a is not None else (b, gold)
+        assert one is not None
+        if one.brackets == "{}" and len(one.items) == 1:
+            return _same(*((one.items[0], other) if a is not None else (other, one.items[0])), depth + 1)
+        if len(one.items) > 1 and (components := unit_vectors(other)) is not None:
+            trees = [tree_of(item) for item in one.items]
+            return len(trees) == len(components) and all(
+                tree is not None and same_value(tree, part) for tree, part in zip(trees, components, strict=True)
+            )
+        return None if one.brackets in ("()", "[]") and len(one.items) == 1 else False
     if a.brackets == "{}" or b.brackets == "{}":
         return a.brackets == b.brackets and _match(a.items, b.items, depth)
     round_or_square = len(a.items) != 2 and {a.brackets, b.brackets} <= {"()", "[]"}
     if len(a.items) != len(b.items) or (a.brackets != b.brackets and not round_or_square):
         return False
-    if len(a.items) == 1:
-        return None
-    return all(_same(x, y, depth + 1) for x, y in zip(a.items, b.items, strict=True))
-
-
-def _based(gold: str, answer: str, depth: int) -> bool | None:
-    """`1011_2`: the same base (or none given) and the same digits, or the same number in two bases."""
-    a, b = BASED.fullmatch(gold), BASED.fullmatch(answer)
-    if a is None and b is None:
-        return None
-    if a is None or b is None:
-        digits = (a or b)[1]  # type: ignore[index]
-        return digits == re.sub(r"\s", "", answer if a is not None else gold)
-    bases = int(a[2] or a[3]), int(b[2] or b[3])
-    if bases[0] == bases[1]:
-        return a[1].lstrip("0") == b[1].lstrip("0")
-    try:
-        return int(a[1], bases[0]) == int(b[1], bases[1])
-    except ValueError:
-        return False
+    return None if len(a.items) == 1 else _all_same(a.items, b.items, depth)
 
 
 def _units(gold: str, answer: str, depth: int) -> bool | None:
-    (left, unit), (right, other) = split_unit(gold), split_unit(answer)
-    if left == gold and right == answer:
+    left, unit = split_unit(gold)
+    right, other = split_unit(answer, unit)
+    if other and not unit:
+        left, unit = split_unit(gold, other)
+    if not unit and not other:
         return None
-    if unit and other and unit != other and "unit" not in (unit, other):
-        return False
+    if unit and other:
+        ratio = factor(other, unit)
+        if ratio is None:
+            return False
+        return _same(left, right if ratio == 1 else f"({right})*({ratio})", depth + 1)
+    symbols = {name for name, _ in unit_of(unit or other)}
+    percent = (f"({left})/100", right) if unit else (left, f"({right})/100")
+    if "%" in symbols and (small := rational(right if unit else left)) is not None and 0 < abs(small) < 1:
+        return _same(*percent, depth + 1)  # a bare 0.04 is 4%, not 0.04%
     if _same(left, right, depth + 1):
         return True
-    if unit == "%" and not other:
-        return _same(f"({left})/100", right, depth + 1)
-    if other == "%" and not unit:
-        return _same(left, f"({right})/100", depth + 1)
-    return None if unit not in ("%", "deg", "$") and other not in ("%", "deg", "$") else False
-
-
-@lru_cache(maxsize=4096)
-def tree_of(text: str) -> Tree | None:
-    """The expression tree, or None where the text is no expression."""
-    try:
-        return parse(text)
-    except (Unsupported, RecursionError):
-        return None
-
-
-def _values(gold: str, answer: str) -> bool:
-    a, b = tree_of(gold), tree_of(answer)
-    if a is None or b is None:
-        return False
-    if a == b or same_value(a, b):
-        return True
-    if NUMBER.fullmatch(gold) and "." in gold and not NUMBER.fullmatch(answer) and "." not in answer:
-        digits = gold.partition(".")[2].strip()
-        if len(digits) >= 2 and len(gold.strip("-+ 0.").replace(".", "")) >= 3:
-            return rounds_to(b, Fraction(gold.replace(" ", "")), len(digits))
-    return False
-
-
-def _words(gold: str, answer: str) -> bool:
-    if ":" in gold and ":" in answer:
-        left, right = gold.split(":"), answer.split(":")
-        return 1 < len(left) == len(right) <= 4 and all(_same(a, b, 1) for a, b in zip(left, right, strict=True))
-    mine, theirs = CHOICE.fullmatch(_bare(gold)), CHOICE.fullmatch(_bare(answer))
-    if mine is not None and theirs is not None:
-        return mine[1] == theirs[1]
-    a, b = words(gold), words(answer)
-    return a == b and re.search(r"[^\W\d_]{3}", a) is not None and "^" not in a
-
-
-def _bare(text: str) -> str:
-    return text.replace("\x01", "").replace("\x02", "").strip()
+    if "%" in symbols:
+        return _same(*percent, depth + 1)
+    if "deg" in symbols and "\\pi" in left + right:
+        return _same(*((f"({left})*\\pi/180", right) if unit else (left, f"({right})*\\pi/180")), depth + 1)
+    return False if symbols & STRICT else None

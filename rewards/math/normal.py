@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from rewards.math.tokens import FUNCTIONS, LISTED
+
 LONGEST = 4000  # characters of an answer that are looked at beyond plain string equality
 
 SYMBOLS = str.maketrans({
@@ -20,17 +22,51 @@ SYMBOLS = str.maketrans({
     # full-width punctuation and typographic spaces
     "\uff0c": ",", "\uff1b": ";", "\uff1a": ":", "\uff08": "(", "\uff09": ")", "\uff05": "%", "\uff1d": "=",
     "\uff0b": "+", "\uff5b": "{", "\uff5d": "}", "\u00a0": " ", "\u2009": " ", "\u202f": " ",
+    "ℝ": r"\R ", "ℤ": r"\Z ", "ℕ": r"\N ", "ℚ": r"\Q ", "→": r"\to ", "¬": r"\neg ", "∧": r"\land ", "∨": r"\lor ",
+    "⟨": "(", "⟩": ")", "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ", "∖": r"\setminus ",
+    "∠": r"\angle ", "△": r"\triangle ", "…": "...", "∑": r"\sum ", "∫": r"\int ", "⇒": r"\Rightarrow ", "ϕ": r"\phi ",
     "½": r"\frac{1}{2}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}",
     "⅛": r"\frac{1}{8}", "⅕": r"\frac{1}{5}", "⅙": r"\frac{1}{6}",
 })  # fmt: skip
-SUPERSCRIPTS = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+")
-SUPERSCRIPT_DIGITS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
-SIZES = re.compile(r"\\(?:left|right|[bB]ig[lr]?|[bB]igg[lr]?|displaystyle|textstyle|limits|nolimits)(?![a-zA-Z])\.?")
+SUPERSCRIPTS = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻ⁿ]+")
+SUPERSCRIPT_DIGITS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻ⁿ", "0123456789-n")
+SUBSCRIPTS = re.compile("[₀₁₂₃₄₅₆₇₈₉]+")
+SUBSCRIPT_DIGITS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
+SIZES = re.compile(
+    r"\\(?:left|right|middle|[bB]ig[lr]?|[bB]igg[lr]?|large|Large|LARGE|huge|small|displaystyle|textstyle|limits|nolimits)(?![a-zA-Z])\.?"
+)
+ROOTED = re.compile(r"√\s*(\d+|[a-zA-Z])")  # a Unicode root covers the number behind it
+COLOURS = re.compile(r"\\(?:text)?color\s*\{[^{}]*\}")
+DIALECT = re.compile(r"\\!|color|\(|C|j$|over|(?<=\d)\s*(?:\^[\s{]*)?(?:\\\w+\s*\{\s*)?(?:st|nd|rd|th)|\\text\s*\{\\\$")
+OVER = re.compile(r"\{([^{}]*)\\over(?![a-zA-Z])([^{}]*)\}|^([^{}]*)\\over(?![a-zA-Z])([^{}]*)$")
+ORDINAL = re.compile(
+    r"(?<=\d)\s*(?:\^\s*\{?\s*)?(?:\\(?:text|mathrm|textrm)\s*\{\s*)?(?:st|nd|rd|th)(?![a-zA-Z])(?:\s*\})*"
+)
+COMPLEX = re.compile(r"\(?[-+]?[\d.]*(?:[-+][\d.]*)?j\)?")  # as Python writes it
+PYTHON = (
+    (re.compile(r"(?<![a-zA-Z])Rational\(([^(),]+),([^(),]+)\)"), r"((\1)/(\2))"),
+    (re.compile(r"(?<![a-zA-Z])FiniteSet\(([^()]*)\)"), r"\{\1\}"),
+    (re.compile(r"(?<![a-zA-Z])Interval\.open\(([^()]*)\)"), r"(\1)"),
+    (re.compile(r"(?<![a-zA-Z])Interval\.Lopen\(([^()]*)\)"), r"(\1]"),
+    (re.compile(r"(?<![a-zA-Z])Interval\.Ropen\(([^()]*)\)"), r"[\1)"),
+    (re.compile(r"(?<![a-zA-Z])Interval\(([^(),]*,[^(),]*)\)"), r"[\1]"),
+    (re.compile(r"(?<![a-zA-Z])Eq\(([^(),]*),([^(),]*)\)"), r"\1=\2"),
+)
 SPACES = re.compile(r"\\(?:quad|qquad|thinspace|space|hspace\{[^{}]*\}|phantom\{[^{}]*\})(?![a-zA-Z])|\\[,;:!> ]|~")
-DELIMITERS = re.compile(r"\$\$?|\\[()\[\]]")
+DELIMITERS = re.compile(r"(?<!\\)\$\$?|\\[()\[\]]")
+LONE_DOLLAR = re.compile(r"[^$]*(?<!\\)\$\s*[\d.,]+[^$]*")  # `$10`: one sign, before a number
 FRACTIONS = re.compile(r"\\[dtc]frac(?![a-zA-Z])")
-FONTS = re.compile(r"\\(?:mathrm|mathbf|mathit|mathsf|boldsymbol|operatorname\*?|bf|rm|it|mathop)(?![a-zA-Z])\s*")
-TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|textnormal|textsf|mbox|hbox|emph)\s*\{([^{}]*)\}")
+FONTS = re.compile(
+    r"\\(?:mathrm|mathbf|mathit|mathsf|mathcal|boldsymbol|bm|operatorname\*?|bf|rm|it|mathop|vec|hat|overrightarrow|"
+    r"pmb|underline|mathbb)(?![a-zA-Z])\s*"
+)
+TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|textnormal|textsf|texttt|textup|mbox|hbox|emph)\s*\{([^{}]*)\}")
+ROMAN = re.compile(r"\\(?:mathrm|operatorname\*?|mathop|mathsf|mathit)\s*\{([^{}]*)\}")
+NUMBER_SETS = re.compile(r"\\(?:mathbb|Bbb|mathbf|bf)\s*(?:\{\s*([RZNQC])\s*\}|([RZNQC])(?![a-zA-Z]))")
+CHOICES = (  # n over k in other spellings
+    (re.compile(r"(?:\{\s*\})?[_^]\s*\{?\s*(\d+|[a-z])\s*\}?\s*C\s*_\s*\{?\s*(\d+|[a-z])\s*\}?"), r"\\binom{\1}{\2}"),
+    (re.compile(r"\{\s*(\w+)\s*\\choose\s*(\w+)\s*\}"), r"\\binom{\1}{\2}"),
+)
 ALIASES = (
     (re.compile(r"\\leq(?:slant)?(?![a-zA-Z])|<="), r"\\le "),
     (re.compile(r"\\geq(?:slant)?(?![a-zA-Z])|>="), r"\\ge "),
@@ -43,10 +79,30 @@ ALIASES = (
     (re.compile(r"\\(?:lbrace)(?![a-zA-Z])"), r"\\{"),
     (re.compile(r"\\(?:rbrace)(?![a-zA-Z])"), r"\\}"),
     (re.compile(r"\\(?:lvert|rvert|mid|vert)(?![a-zA-Z])"), "|"),
-    (re.compile(r"\\(?:dots|ldots|cdots)(?![a-zA-Z])"), "..."),
+    (re.compile(r"\\(?:dots|ldots|cdots|dotsc|dotsb|dotsm)(?![a-zA-Z])"), "..."),
+    (re.compile(r"\\(?:rightarrow|longrightarrow|mapsto)(?![a-zA-Z])"), r"\\to "),
+    (re.compile(r"\\(?:implies|Longrightarrow)(?![a-zA-Z])"), r"\\Rightarrow "),
+    (re.compile(r"\\(?:iff|Leftrightarrow)(?![a-zA-Z])"), r"\\leftrightarrow "),
+    (re.compile(r"\\lnot(?![a-zA-Z])"), r"\\neg "),
+    (re.compile(r"\\vee(?![a-zA-Z])"), r"\\lor "),
+    (re.compile(r"\\wedge(?![a-zA-Z])"), r"\\land "),
+    (re.compile(r"\\langle(?![a-zA-Z])"), "("),
+    (re.compile(r"\\rangle(?![a-zA-Z])"), ")"),
+    (re.compile(r"\\imath(?![a-zA-Z])"), "i"),
+    (re.compile(r"\\jmath(?![a-zA-Z])"), "j"),
+    (re.compile(r"\\colon(?![a-zA-Z])"), ":"),
+    (re.compile(r"\\lbrack(?![a-zA-Z])"), "["),
+    (re.compile(r"\\rbrack(?![a-zA-Z])"), "]"),
+    (re.compile(r"\\(?:backslash|smallsetminus)(?![a-zA-Z])"), r"\\setminus "),
+    (re.compile(r"\\(?:pounds|textsterling)(?![a-zA-Z])"), "£"),
+    (re.compile(r"\\(?:euro|texteuro)(?![a-zA-Z])"), "€"),
+    (re.compile(r"\\(?:therefore|because|Box|square|checkmark)(?![a-zA-Z])"), " "),
+    (re.compile(r"\\(?:left|right)?arrow(?![a-zA-Z])"), r"\\to "),
+    (re.compile(r"\{\s*\}"), " "),
 )
+LEADING = re.compile(r"^(?:(?:=|\\approx|\\sim(?=\s*\d)|~|≈)\s*)+")
 SPACED = re.compile(r"[-+]?\d{1,3}(?: \d{3})+(?:\.\d+)?")
-GROUPED = re.compile(r"(?<![\d.,])(\d{1,3}(?:(?:,|\{,\}|\\,|\\!,|\{,\}\\!|,\\!)\d{3})+)(?![\d,])")
+GROUPED = re.compile(r"(?<![\d.,])(\d{1,3}(?:(?:,|\{,\}|\\,|\\!,|\{,\}\\!|,\\!|,\\ )\s?\d{3})+)(?![\d,])")
 
 
 def normal(answer: str) -> str:
@@ -55,8 +111,12 @@ def normal(answer: str) -> str:
     Text commands become plain text between `\x01` and `\x02`, so that later layers can tell words from products.
     """
     text = answer.strip()
+    if DIALECT.search(text) is not None:
+        text = _dialect(text)
     text = text.replace(r"\\", "\\") if "\\begin" not in text and re.search(r"\\\\[a-zA-Z]", text) else text
     if not text.isascii():
+        text = ROOTED.sub(r"√{\1}", text)
+        text = SUBSCRIPTS.sub(lambda run: "_{" + run[0].translate(SUBSCRIPT_DIGITS) + "}", text)
         text = SUPERSCRIPTS.sub(lambda run: "^{" + run[0].translate(SUPERSCRIPT_DIGITS) + "}", text)
         text = text.translate(SYMBOLS)
         if not text.isascii():
@@ -67,7 +127,23 @@ def normal(answer: str) -> str:
     if "," in text:
         text = ungroup(text)
     text = re.sub(r"\s+", " ", text).strip()
+    if text[:1] in "=\\~≈":
+        text = LEADING.sub("", text)
+    text = text.rstrip("\\ ")
+    if text[:1] == "]" and text[-1:] == "[":
+        text = f"({text[1:-1]})"  # ]0,1[ is (0,1)
     return text.replace(" ", "") if SPACED.fullmatch(text) else text
+
+
+def _dialect(text: str) -> str:
+    """Negative spaces and colours away, sympy's constructors as mathematics."""
+    text = ORDINAL.sub("", COLOURS.sub(" ", text.replace("\\!", "").replace("\\text{\\$}", "\\$")))
+    text = OVER.sub(lambda f: f"\\frac{{{f[1] or f[3]}}}{{{f[2] or f[4]}}}", text)
+    if COMPLEX.fullmatch(text):
+        text = text.strip("()").replace("j", "i")
+    for pattern, plain in PYTHON + CHOICES:
+        text = pattern.sub(plain, text)
+    return text
 
 
 def _plain(char: str) -> str:
@@ -78,19 +154,30 @@ def _plain(char: str) -> str:
 
 
 def _latex(text: str) -> str:
-    text = text.replace(r"\$", " ").replace(r"\%", "%").replace(r"\_", "_").replace(r"\#", "#").replace(r"\&", "&")
+    if text.count("$") == 1 and LONE_DOLLAR.fullmatch(text):
+        text = text.replace("$", r"\$")
+    text = text.replace(r"\%", "%").replace(r"\_", "_").replace(r"\#", "#").replace(r"\&", "&")
     if "," in text:
         text = ungroup(text)
     if "\\begin" in text:
         text = text.replace("\\\\", "\x03")  # row ends, before `\\[` looks like a display
-    text = SIZES.sub(" ", DELIMITERS.sub(" ", text))
+    text = SIZES.sub(" ", DELIMITERS.sub(" ", text)).replace(r"\$", "$")
     text = SPACES.sub(" ", text)
     text = FRACTIONS.sub(r"\\frac", text)
     text = TEXT.sub(lambda found: f"\x01{found[1].strip()}\x02", text)
-    text = FONTS.sub("", text)
+    text = NUMBER_SETS.sub(lambda found: f"\\{found[1] or found[2]} ", text)
+    text = FONTS.sub("", ROMAN.sub(_roman, text))
     for pattern, plain in ALIASES:
         text = pattern.sub(plain, text)
     return text
+
+
+def _roman(found: re.Match[str]) -> str:
+    """Upright letters: a function, a single letter (the differential, e, i), or words."""
+    word = found[1].strip()
+    if word in FUNCTIONS or word in LISTED:
+        return f"\\{word} "
+    return word if len(word) <= 1 else f"\x01{word}\x02"
 
 
 def ungroup(text: str) -> str:

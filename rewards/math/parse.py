@@ -1,90 +1,51 @@
 r"""A small parser for LaTeX and plain mathematics: text in, an expression tree out, nothing is ever evaluated as code.
 
 Trees are tuples: `("num", Fraction)`, `("var", "x")`, `("const", "pi" | "e" | "i" | "inf")`, `("add" | "mul", a, b)`,
-`("div", a, b)`, `("pow", a, b)`, `("neg", a)`, `("call", name, argument, ...)`.
+`("div", a, b)`, `("pow", a, b)`, `("neg", a)`, `("call", name, argument, ...)`, and the binders
+`("sum" | "prod", body, variable, low, high)`, `("int", body, variable[, low, high])`, `("lim", body, variable, point)`,
+`("diff", body, variable)`. A bound variable is renamed to `#depth`, so that its letter does not matter. An indexed
+letter whose index is no plain label, `F_{n-1}`, is a call of the unknown function `@F`.
 """
 
 from __future__ import annotations
 
-import re
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
+
+from rewards.math.tokens import CONSTANTS, FUNCTIONS, GREEK, LISTED, Unsupported, tokens_of
 
 Tree = tuple[Any, ...]
 
-MOST_TOKENS = 1500
-MOST_DIGITS = 1000
 DEEPEST = 80
-
-TOKEN = re.compile(
-    r"(?P<number>\d+(?:\.\d+)?(?:[eE][-+]?\d{1,3}(?![\d.a-zA-Z]))?|\.\d+)|(?P<command>\\[a-zA-Z]+|\\[{}|])"
-    r"|(?P<word>[a-zA-Z]+)|(?P<op>\*\*|[-+*/^_!(){}\[\]|'%=,&])|(?P<space>\s+)|(?P<other>.)",
-    re.DOTALL,
-)
-FUNCTIONS = {
-    "sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh", "coth", "arcsin", "arccos", "arctan", "arccot",
-    "asin", "acos", "atan", "ln", "log", "lg", "exp", "sqrt", "abs", "arcsec", "arccsc", "cbrt", "arsinh", "arcosh",
-}  # fmt: skip
-GREEK = {
-    "alpha", "beta", "gamma", "delta", "epsilon", "varepsilon", "zeta", "eta", "theta", "vartheta", "iota", "kappa",
-    "lambda", "mu", "nu", "xi", "rho", "sigma", "tau", "upsilon", "phi", "varphi", "chi", "psi", "omega", "Gamma",
-    "Delta", "Theta", "Lambda", "Xi", "Sigma", "Phi", "Psi", "Omega", "ell", "hbar",
-}  # fmt: skip
-CONSTANTS = {"pi": "pi", "infty": "inf", "infinity": "inf", "oo": "inf", "inf": "inf"}
-_NAMES = FUNCTIONS | {"pi", "infinity", "infty"} | {name for name in GREEK if len(name) > 3}
-WORDS = sorted(_NAMES, key=len, reverse=True)
 OPENERS = {"(": ")", "[": "]", "{": "}", "\\{": "\\}", "\\lfloor": "\\rfloor", "\\lceil": "\\rceil"}
-
-
-class Unsupported(ValueError):
-    """The text is not an expression this parser knows (words, sums, integrals, ...) or is beyond its size limits."""
+ENDERS = ("**", "\\}", "\\rfloor", "\\rceil", "\\div", "\\to", "\\choose")
+BINDERS = {"sum": "sum", "prod": "prod", "int": "int", "lim": "lim", "Sum": "sum"}
+BASE_LOGS = ("neg", ("num", Fraction(1)))
 
 
 def parse(text: str) -> Tree:
     """The expression tree of a normalised text.
 
     Raises:
-        Unsupported: see there.
+        Unsupported: the text is no expression (words, relations, ...) or is beyond the size limits.
     """
-    parser = _Parser(_tokens(text))
+    parser = _Parser(tokens_of(text))
     tree = parser.sum()
+    if parser.take("\\choose"):
+        tree = ("call", "binom", tree, parser.sum())
     if parser.position != len(parser.tokens):
         raise Unsupported(f"unexpected {parser.peek()!r}")
     return tree
 
 
-def _tokens(text: str) -> list[str]:
-    tokens: list[str] = []
-    for found in TOKEN.finditer(text):
-        kind, token = found.lastgroup, found[0]
-        if kind == "space":
-            continue
-        if kind == "other":
-            raise Unsupported(f"character {token!r}")
-        if kind == "number" and len(token) > MOST_DIGITS:
-            raise Unsupported("a number with too many digits")
-        tokens += _split_word(token) if kind == "word" else [token]
-        if len(tokens) > MOST_TOKENS:
-            raise Unsupported("too long")
-    if not tokens:
-        raise Unsupported("empty")
-    return tokens
-
-
-def _split_word(word: str) -> list[str]:
-    """`xsin` to `x`, `\\sin`; `ab` to `a`, `b`; words of the language stay unsupported."""
-    pieces: list[str] = []
-    while word:
-        known = next((name for name in WORDS if word.startswith(name)), None)
-        if known is not None:
-            pieces.append("\\" + known)
-            word = word[len(known) :]
-        else:
-            pieces.append(word[0])
-            word = word[1:]
-    if sum(len(piece) == 1 for piece in pieces) > 5:
-        raise Unsupported("a word")
-    return pieces
+@lru_cache(maxsize=4096)
+def tree_of(text: str) -> Tree | None:
+    """The expression tree, or None where the text is no expression."""
+    try:
+        return parse(text)
+    except (Unsupported, RecursionError):
+        return None
 
 
 class _Parser:
@@ -95,9 +56,16 @@ class _Parser:
         self.position = 0
         self.depth = 0
         self.bars = 0
+        self.bound: list[str] = []
+        self.stop = -1  # an integrand ends at this token
 
     def peek(self) -> str:
-        return self.tokens[self.position] if self.position < len(self.tokens) else ""
+        if self.position >= len(self.tokens) or self.position == self.stop:
+            return ""
+        return self.tokens[self.position]
+
+    def ahead(self, steps: int = 1) -> str:
+        return self.tokens[self.position + steps] if self.position + steps < len(self.tokens) else ""
 
     def take(self, *wanted: str) -> bool:
         if self.peek() in wanted and self.peek():
@@ -131,7 +99,7 @@ class _Parser:
             elif self.take("/", "\\div"):
                 result = ("div", result, self.signed())
             elif self.starts_factor():
-                if self.peek()[0].isdigit() or self.peek()[0] == ".":
+                if self.peek()[0] in "0123456789." and self.tokens[self.position - 1] != "!":
                     raise Unsupported("two numbers side by side")
                 fraction = self.peek() == "\\frac"
                 factor = self.power()
@@ -145,7 +113,7 @@ class _Parser:
 
     def starts_factor(self) -> bool:
         token = self.peek()
-        if not token or token in "+-*/^_!)]},='%&" or token in ("**", "\\}", "\\rfloor", "\\rceil", "\\div"):
+        if not token or token in "+-*/^_!)]},='%&" or token in ENDERS:
             return False
         return not (token == "|" and self.bars > 0)
 
@@ -161,9 +129,9 @@ class _Parser:
         base = self.primary()
         while True:
             if self.take("!"):
-                base = ("call", "factorial", base)
+                base = ("call", "factorial2" if self.take("!") else "factorial", base)
             elif self.take("'"):
-                base = ("call", "prime", base)
+                base = ("call", "@'", base)
             elif self.peek() == "^" and self.ahead() == "\\circ":
                 self.position += 2
                 base = ("div", ("mul", base, ("const", "pi")), ("num", Fraction(180)))
@@ -172,9 +140,6 @@ class _Parser:
             else:
                 return base
 
-    def ahead(self) -> str:
-        return self.tokens[self.position + 1] if self.position + 1 < len(self.tokens) else ""
-
     def exponent(self) -> Tree:
         if self.take("{"):
             inner = self.sum()
@@ -182,6 +147,8 @@ class _Parser:
             return ("pow", inner, self.exponent()) if self.take("^") else inner
         negative = self.take("-")
         tree = self.primary()
+        while self.take("!"):
+            tree = ("call", "factorial", tree)
         tree = ("pow", tree, self.exponent()) if self.take("^", "**") else tree
         return ("neg", tree) if negative else tree
 
@@ -211,6 +178,8 @@ class _Parser:
         self.position += 1
         bars, self.bars = self.bars, 0
         inner = self.sum()
+        if token == "{" and self.take("\\choose"):
+            inner = ("call", "binom", inner, self.sum())
         self.bars = bars
         self.need(OPENERS[token])
         if token in ("\\lfloor", "\\lceil"):
@@ -221,24 +190,50 @@ class _Parser:
 
     def variable(self, name: str) -> Tree:
         if self.take("_"):
-            if self.take("{"):
-                start = self.position
-                while self.peek() not in ("}", ""):
-                    self.position += 1
-                name += "_" + "".join(self.tokens[start : self.position])
-                self.need("}")
-            else:
-                name += "_" + self.peek()
-                self.position += 1
-            return ("var", name)
+            index = self.index()
+            if isinstance(index, str):
+                return self.named(f"{name}_{index}")
+            return ("call", f"@{name}", index)
+        if name == "C" and self.peek() == "(":  # C(10, 3), but C(x+1) is a product
+            start = self.position
+            arguments = self.listed()
+            if len(arguments) == 2:
+                return ("call", "binom", *arguments)
+            self.position = start
+        return self.named(name)
+
+    def named(self, name: str) -> Tree:
+        if name in self.bound:
+            return ("var", f"#{self.bound.index(name)}")
         if name in ("e", "i"):
             return ("const", name)
         return ("const", "i") if name == "I" else ("var", name)
+
+    def index(self) -> str | Tree:
+        """A subscript: a label where it is letters and digits, else an expression."""
+        if not self.take("{"):
+            token = self.peek()
+            if not token or not token.lstrip("\\").isalnum():
+                raise Unsupported("a subscript")
+            self.position += 1
+            return token if token not in self.bound else self.named(token)
+        start = self.position
+        while self.peek().lstrip("\\").isalnum() or self.peek() == ",":
+            self.position += 1
+        label = self.tokens[start : self.position]
+        if self.take("}") and not set(label) & set(self.bound):
+            return "".join(label)
+        self.position = start
+        tree = self.sum()
+        self.need("}")
+        return tree
 
     def command(self, name: str) -> Tree:
         if name in CONSTANTS:
             return ("const", CONSTANTS[name])
         if name in ("frac", "binom", "dbinom", "tbinom"):
+            if name == "frac" and (derived := self.derivative()) is not None:
+                return derived
             first, second = self.argument(), self.argument()
             return ("div", first, second) if name == "frac" else ("call", "binom", first, second)
         if name == "sqrt":
@@ -250,9 +245,26 @@ class _Parser:
             return ("call", "sqrt", inner) if index is None else ("call", "root", inner, index)
         if name in FUNCTIONS:
             return self.function(name)
+        if name in BINDERS:
+            return self.binder(BINDERS[name])
+        if name in LISTED:
+            arguments = self.listed()
+            return ("call", "binom" if name == "binomial" else name, *arguments)
         if name in GREEK:
-            return self.variable(name)
+            return self.variable(name.removeprefix("var"))
         raise Unsupported(f"command {name}")
+
+    def listed(self) -> list[Tree]:
+        """The arguments of `max(a, b)` or `max\\{a, b\\}`."""
+        opening = self.peek()
+        if opening not in ("(", "\\{"):
+            raise Unsupported("a list of arguments is expected")
+        self.position += 1
+        arguments = [self.sum()]
+        while self.take(","):
+            arguments.append(self.sum())
+        self.need(OPENERS[opening])
+        return arguments
 
     def argument(self) -> Tree:
         """One LaTeX argument: a braced group or a single character, so that `\\frac12` is a half."""
@@ -262,6 +274,7 @@ class _Parser:
         if "." in token or "e" in token.lower():
             raise Unsupported("a decimal as a bare argument")
         self.tokens[self.position : self.position + 1] = [token[0], token[1:]]
+        self.stop += self.stop > self.position
         self.position += 1
         return ("num", Fraction(token[0]))
 
@@ -273,18 +286,24 @@ class _Parser:
                 base = self.argument()
             elif self.take("^"):
                 exponent = self.exponent_of_function()
+        if base is None and name == "log" and self.peek() == "(":  # log(8, 2), as sympy writes it
+            start = self.position
+            arguments = self.listed()
+            if len(arguments) == 2:
+                return ("call", "log", *arguments)
+            self.position = start
         inner = self.function_argument()
         if base is not None:
             if name != "log":
                 raise Unsupported("a subscript on a function")
             tree: Tree = ("call", "log", inner, base)
+        elif name == "cis":
+            tree = ("add", ("call", "cos", inner), ("mul", ("const", "i"), ("call", "sin", inner)))
         else:
             tree = ("call", name, inner)
         if exponent is None:
             return tree
-        if exponent == ("neg", ("num", Fraction(1))):
-            return ("call", "arc" + name, inner)
-        return ("pow", tree, exponent)
+        return ("call", "arc" + name, inner) if exponent == BASE_LOGS else ("pow", tree, exponent)
 
     def exponent_of_function(self) -> Tree:
         if self.take("{"):
@@ -304,6 +323,76 @@ class _Parser:
                 break
             result = ("mul", result, self.power())
         return ("neg", result) if negative else result
+
+    def derivative(self) -> Tree | None:
+        """`\\frac{d}{dx} f`, after the command; None where the fraction is an ordinary one."""
+        if self.tokens[self.position : self.position + 5] != ["{", "d", "}", "{", "d"] or self.ahead(6) != "}":
+            return None
+        name = self.ahead(5)
+        self.position += 7
+        body = self.product()
+        return ("diff", body, self.named(name))
+
+    def binder(self, kind: str) -> Tree:
+        low: Tree | None = None
+        high: Tree | None = None
+        name = ""
+        while self.peek() in ("_", "^"):
+            if self.take("^"):
+                high = self.exponent_of_function()
+            else:
+                self.position += 1
+                name, low = self.lower(kind)
+        if kind == "int":
+            return self.integral(low, high)
+        if low is None or (high is None) != (kind == "lim"):
+            raise Unsupported(f"a {kind} without its limits")
+        self.bound.append(name)
+        body = self.product()
+        variable = self.named(name)
+        self.bound.pop()
+        return (kind, body, variable, low) if high is None else (kind, body, variable, low, high)
+
+    def lower(self, kind: str) -> tuple[str, Tree]:
+        """What stands under the sign: `k = 1`, `x \\to 0`, or the lower limit of an integral."""
+        if kind == "int":
+            return "", self.argument()
+        self.need("{")
+        name = self.peek()
+        self.position += 1
+        if name in self.bound or not name.lstrip("\\").isalpha():
+            raise Unsupported("a bound variable")
+        self.need("\\to" if kind == "lim" else "=")
+        low = self.sum()
+        self.need("}")
+        return name, low
+
+    def integral(self, low: Tree | None, high: Tree | None) -> Tree:
+        end = next(
+            (at for at in range(self.position, len(self.tokens) - 1)
+             if self.tokens[at] == "d" and self.tokens[at + 1].lstrip("\\").isalpha()), -1
+        )  # fmt: skip
+        if end < 0 or (low is None) != (high is None):
+            raise Unsupported("an integral")
+        name = self.tokens[end + 1]
+        outer, self.stop = self.stop, end
+        self.bound.append(name)
+        body: Tree = ("num", Fraction(1)) if self.position == end else self.sum()
+        variable = self.named(name)
+        self.bound.pop()
+        if self.position != self.stop:
+            raise Unsupported("an integrand")
+        self.stop = outer
+        self.position += 2
+        if low is None:  # an antiderivative keeps its variable
+            return ("int", _renamed(body, variable, ("var", name)), ("var", name))
+        return ("int", body, variable, low, high)
+
+
+def _renamed(tree: Tree, old: Tree, new: Tree) -> Tree:
+    if tree == old:
+        return new
+    return tuple(_renamed(child, old, new) if isinstance(child, tuple) else child for child in tree)
 
 
 def _is_plain_fraction(tree: Tree) -> bool:

@@ -1,4 +1,4 @@
-r"""The shape around expressions: lists, brackets, unions, matrices, equations and inequalities, found in the text."""
+r"""The shape around expressions: lists, brackets, unions, equations and inequalities, found in the text."""
 
 from __future__ import annotations
 
@@ -10,14 +10,27 @@ from rewards.math.parse import Tree, parse
 
 SIGN = re.compile(r"\\(?:le|ge|ne|approx|in|to|equiv|sim|mapsto|Rightarrow|implies)(?![a-zA-Z])|[<>=]")
 TURNED = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le", "=": "=", "\\ne": "\\ne"}
-SEPARATOR = re.compile(r"[,;]|(?<![a-zA-Z\\])(?:and|or)(?![a-zA-Z])|\x01\s*(?:,\s*)?(?:and|or)\s*\x02")
+SEPARATOR = re.compile(r"[,;]?\s*\x01\s*(?:,\s*)?(?:and|or)\s*\x02|[,;]?\s*(?<![a-zA-Z\\])(?:and|or)(?![a-zA-Z])|[,;]")
 LISTING = re.compile(r"[,;]|pm|mp|or|and")
 CUP = re.compile(r"\\cup(?![a-zA-Z])|(?<=[)\]])\s*[uU]\s*(?=[(\[])")
-NAME = re.compile(r"[a-zA-Z]{1,3}'?|\\[a-zA-Z]+|[a-zA-Z]\s*_\s*(?:\{\s*\w+\s*\}|\w)|[a-zA-Z]\s*\(\s*[\w,\s]+\s*\)"
-                  r"|\(\s*[a-zA-Z](?:\s*,\s*[a-zA-Z])+\s*\)|\x01[^\x01\x02]+\x02|[a-zA-Z]['a-zA-Z ]{3,40}"
-                  r"|[a-zA-Z](?:_\{?\w\}?)?\s*:\s*[a-zA-Z](?:_\{?\w\}?)?")  # fmt: skip
+NAME = re.compile(
+    "|".join((
+        r"[a-zA-Z]{1,3}'{0,3}",  # x, AB, y''
+        r"[a-zA-Z]'{0,3}\s*\(\s*[\w,\s]+\s*\)",  # f(x), f'(x)
+        r"[a-zA-Z]\s*\^\s*\{\s*-\s*1\s*\}\s*\(\s*\w\s*\)",  # f^{-1}(x)
+        r"[a-zA-Z]\s*_\s*(?:\{\s*\w+\s*\}|\w)",  # a_n
+        r"\\[a-zA-Z]+",  # \theta
+        r"(?:m\s*)?\\(?:angle|triangle)\s*[A-Z]{1,3}",
+        r"\\frac\s*\{\s*d[a-z]\s*\}\s*\{\s*d[a-z]\s*\}",
+        r"\|\s*[a-zA-Z]{1,2}\s*\|",  # |z|, |AB|
+        r"[a-zA-Z](?:\s*\+\s*[a-zA-Z])+",  # m + n
+        r"\\(?:overline|bar|lim|int|sum|prod|det)(?![a-zA-Z]).*",
+        r"\(\s*[a-zA-Z](?:\s*,\s*[a-zA-Z])+\s*\)",  # (x, y)
+        r"\x01[^\x01\x02]+\x02|[a-zA-Z]['a-zA-Z ]{3,40}",  # words
+        r"[a-zA-Z](?:_\{?\w\}?)?\s*:\s*[a-zA-Z](?:_\{?\w\}?)?",  # V_1 : V_2
+    ))
+)  # fmt: skip
 NOT_NAMES = {"e", "i", "\\pi", "\\infty", "\\emptyset"}
-MATRIX = re.compile(r"\\begin\s*\{([a-zA-Z]*matrix|array)\}(?:\s*\{[lcr| ]*\})?(.*)\\end\s*\{\1\}", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -38,7 +51,7 @@ class Relation:
     @property
     def named(self) -> bool:
         """`x = ...`, `f(x) = ... = ...`: the left side only names the answer."""
-        name = self.parts[0].strip()
+        name = strip_outer(self.parts[0])
         return set(self.signs) <= {"=", "\\in"} and NAME.fullmatch(name) is not None and name not in NOT_NAMES
 
     def turned(self) -> Relation:
@@ -84,6 +97,11 @@ def _listed(text: str) -> tuple[str, ...]:
     return tuple(items)
 
 
+def split_at(text: str, pattern: re.Pattern[str]) -> list[str]:
+    """The parts between matches of a pattern outside brackets."""
+    return _split(text, pattern)[0] if pattern.search(text) is not None else [text]
+
+
 def split_top(text: str, *, cup: bool = False) -> list[str]:
     """Items between commas, semicolons, "and", "or" outside brackets; `a \\pm b` is two. With `cup`: union members."""
     if cup:
@@ -114,10 +132,16 @@ def strip_outer(text: str) -> str:
     while len(text) > 2 and text[0] + text[-1] in ("()", "{}"):
         inner = text[1:-1]
         depths = _depths(inner)
-        if min(depths) < 0 or (len(split_top(inner)) > 1 and not matrix(inner)):
+        if min(depths) < 0 or (len(split_top(inner)) > 1 and "\\begin" not in inner):
             return text
         text = inner.strip()
     return text
+
+
+LEADING_WORDS = re.compile(
+    r"^\x01[^\x01\x02]*\b(?:integers?|reals?|numbers?|values?|all|that|equation|is)\b[^\x01\x02]*\x02\s*(?=\S)"
+)
+FORALL = re.compile(r"\s*,?\s*(?:\x01\s*,?\s*(?:for (?:all|every|any|each))\b.*|\\forall.*)$", re.DOTALL)
 
 
 @lru_cache(maxsize=1024)
@@ -125,6 +149,7 @@ def relation(text: str) -> Relation | None:
     """The equation or inequality chain; approximations after an exact value are dropped (`x = 1/3 \\approx 0.3`)."""
     if SIGN.search(text) is None:
         return None
+    text = FORALL.sub("", LEADING_WORDS.sub("", text))
     parts, signs = _split(text, SIGN)
     if not signs:
         return None
@@ -162,14 +187,30 @@ def as_interval(found: Relation) -> str | None:
     return f"{left}{found.parts[0]},{found.parts[2]}{right}"
 
 
-@lru_cache(maxsize=256)
-def matrix(text: str) -> tuple[str, list[list[str]]] | None:
-    """`("matrix" or "determinant", rows)` where the whole text is one matrix."""
-    if "\\begin" not in text:
+CASES = re.compile(
+    r"(?P<name>[^=]{0,40}=)?\s*(?:\\\{)?\s*\\begin\s*\{(?P<kind>d?cases|aligned|align\*?|array|gathered|split)\}"
+    r"(?:\s*\{[lcr| ]*\})?(?P<body>.*)\\end\s*\{(?P=kind)\}\s*",
+    re.DOTALL,
+)
+CONDITION_WORDS = re.compile(r"(?<![a-z])(?:if|for|when|where)(?![a-z])")
+
+
+def rows_of_cases(text: str) -> list[list[str]] | None:
+    """The rows of a `cases` environment (or of one like it): value and condition, or one equation each."""
+    found = CASES.fullmatch(text)
+    if found is None or "\\begin" in found["body"]:
         return None
-    found = MATRIX.fullmatch(text.strip())
-    if found is None or "\\begin" in found[2]:
+    kind = found["kind"]
+    if kind == "array" and "{" not in text[: found.start("kind") - 7]:  # without the opening brace it is a matrix
         return None
-    kind = "determinant" if found[1] in ("vmatrix", "Vmatrix") else "matrix"
-    rows = [[cell.strip() for cell in row.split("&")] for row in found[2].split("\x03") if row.strip()]
-    return kind, rows
+    rows = []
+    for row in found["body"].split("\x03"):
+        cells = [cell.strip().rstrip(",;.").strip() for cell in row.split("&")]
+        if kind not in ("cases", "dcases", "array"):
+            cells = ["".join(cells)]
+        cells[1:] = [
+            CONDITION_WORDS.sub(" ", cell).replace("\x01", " ").replace("\x02", " ").strip() for cell in cells[1:]
+        ]
+        if any(cells):
+            rows.append(cells)
+    return rows or None

@@ -1,62 +1,189 @@
-r"""Units, percent signs and currency behind or before a number: `10 cm`, `45^\circ`, `28%`, `$5`."""
+r"""Units, percent signs and currency behind or before a number: `10 cm`, `45^\circ`, `28%`, `$5`, `3 \text{ m/s}`."""
 
 from __future__ import annotations
 
 import re
+from fractions import Fraction
+from functools import lru_cache
 
-NAMES = {
-    "meter": "m", "metre": "m", "centimeter": "cm", "centimetre": "cm", "kilometer": "km", "kilometre": "km",
-    "millimeter": "mm", "inch": "in", "inche": "in", "foot": "ft", "feet": "ft", "yard": "yd", "mile": "mi",
-    "second": "s", "sec": "s", "minute": "min", "hour": "h", "hr": "h", "day": "day", "week": "week", "month": "month",
-    "year": "year", "dollar": "$", "cent": "cent", "degree": "deg", "gram": "g", "kilogram": "kg", "pound": "lb",
-    "lb": "lb", "liter": "l", "litre": "l", "percent": "%", "percentage": "%", "unit": "unit", "mph": "mph",
-    "square unit": "unit^2", "cubic unit": "unit^3",
-}  # fmt: skip
-SHORT = {
-    "m", "cm", "mm", "km", "in", "ft", "yd", "mi", "s", "ms", "min", "h", "g", "kg", "mg", "l", "ml", "mph", "kph",
-    "deg", "rad",
-}  # fmt: skip
-POWER = r"(?:\s*\^\s*\{?\s*[23]\s*\}?)?"
+# symbol: (kind, size in the kind's own measure, other spellings). Units of one kind convert: 5 m is 500 cm.
+TABLE: dict[str, tuple[str, Fraction, str]] = {
+    "mm": ("length", Fraction(1, 1000), "millimeter millimetre"),
+    "cm": ("length", Fraction(1, 100), "centimeter centimetre"),
+    "m": ("length", Fraction(1), "meter metre"),
+    "km": ("length", Fraction(1000), "kilometer kilometre"),
+    "in": ("length", Fraction(254, 10000), "inch inche"),
+    "ft": ("length", Fraction(3048, 10000), "foot feet"),
+    "yd": ("length", Fraction(9144, 10000), "yard"),
+    "mi": ("length", Fraction(1609344, 1000), "mile"),
+    "ms": ("time", Fraction(1, 1000), "millisecond"),
+    "s": ("time", Fraction(1), "second sec"),
+    "min": ("time", Fraction(60), "minute"),
+    "h": ("time", Fraction(3600), "hour hr"),
+    "day": ("time", Fraction(86400), ""),
+    "week": ("time", Fraction(604800), "wk"),
+    "month": ("month", Fraction(1), ""),
+    "year": ("month", Fraction(12), "yr"),
+    "mg": ("mass", Fraction(1, 10**6), "milligram"),
+    "g": ("mass", Fraction(1, 1000), "gram gm"),
+    "kg": ("mass", Fraction(1), "kilogram"),
+    "lb": ("mass", Fraction(45359237, 10**8), "pound"),
+    "oz": ("mass", Fraction(45359237, 16 * 10**8), "ounce"),
+    "ml": ("volume", Fraction(1, 1000), "milliliter millilitre"),
+    "l": ("volume", Fraction(1), "liter litre"),
+    "cent": ("money", Fraction(1, 100), "¢ \\cent"),
+    "$": ("money", Fraction(1), "dollar usd buck"),
+    "€": ("euro", Fraction(1), "euro eur"),
+    "£": ("sterling", Fraction(1), "gbp"),
+    "₹": ("rupee", Fraction(1), "rupee rs inr"),
+    "rad": ("angle", Fraction(1), "radian"),
+    "deg": ("degree", Fraction(1), "degree \\circ"),
+    "°C": ("celsius", Fraction(1), "celsius"),
+    "°F": ("fahrenheit", Fraction(1), "fahrenheit"),
+    "N": ("force", Fraction(1), "newton"),
+    "J": ("energy", Fraction(1), "joule"),
+    "kJ": ("energy", Fraction(1000), "kj kilojoule"),
+    "W": ("power", Fraction(1), "watt"),
+    "Hz": ("frequency", Fraction(1), "hz hertz"),
+    "Pa": ("pressure", Fraction(1), "pascal"),
+    "V": ("voltage", Fraction(1), "volt"),
+    "A": ("current", Fraction(1), "amp ampere"),
+    "mol": ("amount", Fraction(1), "mole"),
+    "%": ("percent", Fraction(1), "percent percentage pct \\%"),
+    "unit": ("unit", Fraction(1), "un"),
+}
+NAMES = {name: symbol for symbol, (_, _, names) in TABLE.items() for name in (symbol, symbol.lower(), *names.split())}
+WHOLE = {"mph": "mi/h", "kph": "km/h", "kmh": "km/h", "kmph": "km/h", "fps": "ft/s"}
+CURRENCY = re.compile(r"^([-+]?)\s*(?:US\s*)?([$€£₹]|USD|Rs\.?|Rupees)\s*(?=[-\d.\\])", re.IGNORECASE)
+POWER = r"(?:\s*\^\s*(?:\{\s*-?[123]\s*\}|-?[123]))?"
 MARKED = re.compile(
-    r"^(?P<core>.*[\d})\x02a-z])\s*\x01(?P<unit>[^\x01\x02]*[a-zA-Z][^\x01\x02]*)\x02(?P<power>" + POWER + r")$",
+    rf"^(?P<core>.*[\d}})\]\x02a-z])\s*\\?\s*\x01(?P<unit>[^\x01\x02]*[a-zA-Z%°$€£][^\x01\x02]*)\x02(?P<power>{POWER})"
+    rf"(?P<more>(?:\s*[*/]?\s*\x01[^\x01\x02]*\x02{POWER})*)$",
     re.DOTALL,
 )
-PLAIN = re.compile(r"^(?P<core>.*[\d})])\s*(?P<unit>[a-zA-Z][a-zA-Z/ ]*)(?P<power>" + POWER + r")$", re.DOTALL)
-SIGN = re.compile(r"^(?P<core>.*?[\d})])\s*(?P<unit>%|\^\s*\\circ|\\pounds|€)(?:\s*(?:\x01?[CF]\x02?))?$", re.DOTALL)
-NO_UNIT = re.compile(r"(?:^|[^a-z])(?:sin|cos|tan|log|ln|exp|sqrt|pi|or|and|mod|to|times|over|if|is|not|x|y)(?![a-z])")
+PLAIN = re.compile(
+    rf"^(?P<core>.*[\d}})\]])\s*(?P<unit>[a-zA-Z][a-zA-Z./ ]*{POWER}(?:[ /][a-zA-Z]+{POWER})*)$", re.DOTALL
+)
+FRACTION = re.compile(
+    r"^(?P<core>.*[\d})])\s*\\frac\s*\{\s*\x01?\s*(?P<top>[a-z]+)\s*\x02?\s*\}\s*\{\s*\x01?\s*(?P<bottom>[a-z]+)\s*\x02?\s*\}$"
+)
+SIGN = re.compile(
+    r"^(?P<core>.*?[\d})i!])\s*(?P<unit>%|\x01\s*%\s*\x02|\^\s*\\circ|[€£₹$¢])(?P<scale>\s*(?:\x01?\s*[CF]\s*\x02?))?$",
+    re.DOTALL,
+)
+NOT_UNITS = re.compile(
+    r"(?:^|[^a-z])(?:sin|cos|tan|cot|sec|csc|log|ln|exp|sqrt|pi|or|and|mod|to|times|over|if|is|not|x|y|infty)(?![a-z])"
+)
+ANGLED = re.compile(r"\\?(?:sin|cos|tan|cot|sec|csc|cis)(?![a-z])|[a-zA-Z]\s*[-+]")
+WORD = re.compile(rf"([a-zA-Z%°$€£₹¢\\]+)(2|3)?({POWER})\.?")
+
+Unit = tuple[tuple[str, int], ...]
 
 
-def split_unit(text: str) -> tuple[str, str]:
-    """`("10", "cm")` of a normalised `10 cm`; the unit is "" without any and has one spelling (singular, short)."""
-    text = re.sub(r"^[$€£]\s*", "", text.strip())
-    sign = SIGN.match(text)
-    if sign is not None:
-        return sign["core"].strip(), "%" if sign["unit"] == "%" else "deg" if "circ" in sign["unit"] else "$"
-    marked = MARKED.match(text)
-    if marked is not None:
-        return marked["core"].strip(), _name(marked["unit"], marked["power"])
-    plain = PLAIN.match(text)
-    if plain is not None and _is_unit(plain["unit"], spaced=text[plain.end("core")] == " "):
-        return plain["core"].strip(), _name(plain["unit"], plain["power"])
+def split_unit(text: str, expected: str = "") -> tuple[str, str]:
+    """`("10", "cm")` of a normalised `10 cm`; the unit is the text as written, "" without any.
+
+    `expected` is the unit of the other answer: a single letter counts as a unit only where the other has it (`5 m`).
+    """
+    text = text.strip()
+    if (found := CURRENCY.match(text)) is not None:
+        return (found[1] + text[found.end() :]).strip(), found[2]
+    if (found := SIGN.match(text)) is not None:
+        if "circ" in found["unit"]:
+            if ANGLED.search(found["core"]):
+                return text, ""  # the degrees of an angle inside an expression
+            scale = (found["scale"] or "").strip("\x01\x02 ")
+            return found["core"].strip(), {"C": "celsius", "F": "fahrenheit"}.get(scale, "degree")
+        return found["core"].strip(), found["unit"].strip("\x01\x02 ")
+    if (found := FRACTION.match(text)) is not None and {found["top"], found["bottom"]} <= NAMES.keys():
+        return found["core"].strip(), f"{found['top']}/{found['bottom']}"
+    if (found := MARKED.match(text)) is not None:
+        unit = (
+            found["unit"].strip() + found["power"] + " " + found["more"].replace("\x01", " ").replace("\x02", " ")
+        ).strip()
+        return found["core"].strip(), unit
+    if (found := PLAIN.match(text)) is not None:
+        spaced = text[found.end("core")] == " "
+        if _is_unit(found["unit"], spaced=spaced) or (expected and factor(found["unit"], expected) is not None):
+            return found["core"].strip(), found["unit"].strip()
     return text, ""
 
 
-def _is_unit(word: str, *, spaced: bool) -> bool:
-    word = word.strip().lower()
-    if NO_UNIT.search(word) is not None:
+def _is_unit(text: str, *, spaced: bool) -> bool:
+    word = text.strip().lower()
+    if NOT_UNITS.search(word) is not None:
         return False
-    return _singular(word) in NAMES or (word in SHORT and len(word) > 1) or (spaced and len(word) >= 4)
+    known = unit_of(word)
+    if all(name in TABLE for name, _ in known) and len(word) > 1:
+        return True
+    return spaced and len(word) >= 4 and "^" not in word
 
 
-def _name(unit: str, power: str) -> str:
-    words = re.sub(r"\s+", " ", unit.strip(" .").lower())
-    exponent = re.sub(r"\D", "", power)
-    for prefix, implied in (("square ", "2"), ("sq ", "2"), ("sq. ", "2"), ("cubic ", "3"), ("cu ", "3")):
-        if words.startswith(prefix):
-            words, exponent = words[len(prefix) :], implied
-    name = NAMES.get(_singular(words), words if words in SHORT else _singular(words))
-    return f"{name}^{exponent}" if exponent and name != "unit" else name
+@lru_cache(maxsize=1024)
+def unit_of(text: str) -> Unit:
+    """A unit as `(symbol, power)` pairs in order: `m/s`, `meters per second`, `m s^{-1}` are one."""
+    text = re.sub(r"(?<![a-z])per(?![a-z])", "/", text.strip(" .,()").replace("\\ ", " "))
+    for name, meaning in WHOLE.items():
+        text = re.sub(rf"(?<![a-zA-Z]){name}(?![a-zA-Z])", meaning, text, flags=re.IGNORECASE)
+    powers: dict[str, int] = {}
+    for i, side in enumerate(text.split("/")):
+        implied = 0
+        for word, digit, power in WORD.findall(side):
+            name = word.lower().rstrip(".")
+            if name in ("square", "sq", "cubic", "cu"):
+                implied = 2 if name.startswith("sq") else 3
+            elif name in ("squared", "cubed"):
+                last = next(reversed(powers), "")
+                powers[last] = 2 if name == "squared" else 3
+            else:
+                number = int(re.sub(r"[^\d-]", "", power) or digit or implied or 1)
+                symbol = NAMES.get(word) or NAMES.get(name) or NAMES.get(singular(name)) or singular(name)
+                powers[symbol] = powers.get(symbol, 0) + (number if i == 0 else -number)
+                implied = 0
+    return tuple(sorted((name, power) for name, power in powers.items() if power))
 
 
-def _singular(word: str) -> str:
-    return word[:-1] if len(word) > 3 and word.endswith("s") and word not in SHORT else word
+def factor(mine: str, other: str) -> Fraction | None:
+    """How many of `other` make one of `mine`; None where they measure different things.
+
+    Things counted (`apples`, `ways`) are the same where one phrase ends with the other's last word.
+    """
+    a, b = unit_of(mine), unit_of(other)
+    if a == b:
+        return Fraction(1)
+    if not all(name in TABLE for name, _ in (*a, *b)):
+        counted = all(name not in TABLE for name, _ in (*a, *b))
+        shared = (
+            counted
+            and a
+            and b
+            and ({singular(_last(mine))} <= {n for n, _ in b} or {singular(_last(other))} <= {n for n, _ in a})
+        )
+        return Fraction(1) if shared else None
+    if all(name == "unit" for name, _ in a) or all(name == "unit" for name, _ in b):
+        same = sum(power for _, power in a) == sum(power for _, power in b)
+        return Fraction(1) if same or (("unit", 1) in (*a, *b)) else None
+    kinds = [sorted((TABLE[name][0], power) for name, power in unit) for unit in (a, b)]
+    if kinds[0] != kinds[1]:
+        return None
+    sizes = [_size(unit) for unit in (a, b)]
+    return sizes[0] / sizes[1]
+
+
+def _size(unit: Unit) -> Fraction:
+    size = Fraction(1)
+    for name, power in unit:
+        size *= TABLE[name][1] ** power
+    return size
+
+
+def _last(text: str) -> str:
+    words = re.findall(r"[a-z]+", text.lower())
+    return words[-1] if words else ""
+
+
+def singular(word: str) -> str:
+    """Without the plural ending, roughly."""
+    if len(word) > 4 and word.endswith("ies"):
+        return word[:-3] + "y"
+    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word

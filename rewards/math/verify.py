@@ -10,7 +10,7 @@ from rewards.math.judge import same_answer
 from rewards.math.normal import normal
 from rewards.workers import Failure, WorkerPool
 
-LONGEST_GOLD = 20_000
+LONGEST_GOLD = 200_000
 
 
 def verify(gold: str, prediction: str) -> bool | None:
@@ -35,7 +35,8 @@ def gold_answer(gold: str) -> str | None:
     """The answer inside a gold: itself, or what it boxes or states if it is a worked solution."""
     if len(gold) > LONGEST_GOLD:
         return None
-    text = extract(gold) if "boxed" in gold or "fbox" in gold or len(gold) > 300 else gold
+    worked = "boxed" in gold or "fbox" in gold or "answer is" in gold or len(gold) > 300
+    text = extract(gold) if worked else gold
     return text if text is not None and normal(text) else None
 
 

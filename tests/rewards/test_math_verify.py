@@ -1,7 +1,7 @@
-"""Math verification: extraction, equality, bounded work, properties."""
+"""Math verification: which answers are equal, by example, by property and on labelled cases."""
 
 import json
-import time
+import re
 from collections import Counter
 from fractions import Fraction
 from pathlib import Path
@@ -10,62 +10,80 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rewards.math import extract, verify, verify_many
+from rewards.math import extract, verify
 
-DEV = Path(__file__).resolve().parents[3] / "shared" / "data" / "math_dev.jsonl"
-
-COMPLETIONS = [
-    ("<think>6 + 6</think><answer>12</answer>", "12"),
-    ("<think>\\boxed{11}</think><answer>So it is \\boxed{12}.</answer>", "12"),
-    ("<answer>1</answer> no, <answer>12</answer>", "12"),
-    ("We find \\boxed{\\frac{1}{\\sqrt{2}}}.", "\\frac{1}{\\sqrt{2}}"),
-    ("\\fbox{12}", "12"),
-    ("\\boxed{12} and again \\boxed{ 12 }", "12"),
-    ("\\boxed{1}, \\boxed{2}", "1, 2"),
-    ("\\boxed{11}. No, wait: it must be \\boxed{12}", None),
-    ("\\boxed{41}\\phantom{\\boxed{42}}", "41"),
-    ("Work: 7 + 5 = 12\nAnswer: 12\n", "12"),
-    ("Long story.\nThe final answer is $\\frac12$. I hope it is correct.", "\\frac12"),
-    ("Answer: The answer is 12.", "12"),
-    ("<think>The answer is 12", None),
-    ("<think>a</think><answer>12", None),
-    ("12", "12"),
-    ("<think>12</think>", None),
-    ("a long story without any answer " * 40, None),
-    ("", None),
-]
+ROOT = Path(__file__).resolve().parents[2]
+DEV = ROOT.parent / "shared" / "data" / "math_dev.jsonl"
 
 SAME = [
-    ("1/2", "0.5"), ("1/2", "\\frac{2}{4}"), ("1/2", "\\dfrac12"), ("\\frac{1}{3}", "0.\\overline{3}"),
-    ("1.5", "1 1/2"),
-    ("1.5", "1\\frac{1}{2}"), ("1000", "1,000"), ("1000", "1{,}000"), ("-5", "$-5$."), ("10", "10\\text{ cm}"),
-    ("28\\%", "28"), ("0.28", "28\\%"), ("\\$10", "10"), ("2\\sqrt{2}", "\\sqrt{8}"), ("x^2-1", "(x-1)(x+1)"),
-    ("\\frac{1}{\\sqrt3-\\sqrt2}", "\\sqrt{3}+\\sqrt{2}"), ("\\sin^2 x+\\cos^2 x", "1"), ("e^{i\\pi}", "-1"),
-    ("\\log_2 8", "3"), ("(1, 2)", "(1,2)"), ("1,2,3", "3, 1, 2"), ("\\{1,2\\}", "\\{2, 1\\}"), ("\\pm 2", "-2, 2"),
-    ("(-\\infty, 2]", "(-\\infty,2]"), ("[1,2)\\cup(3,4]", "(3,4]\\cup[1,2)"), ("x > 2", "2 < x"), ("x=5", "5"),
-    ("2x+2y=4", "x+y=2"), ("\\begin{pmatrix}1\\\\2\\end{pmatrix}", "\\begin{bmatrix}1\\\\ 2\\end{bmatrix}"),
-    ("\\text{Monday}", "monday"), ("B", "(B)"), ("12:30", "12:30"), ("2^{10}", "1024"), ("\\pi", "π"), ("1/2", "½"),
-    ("4.123105625617661", "\\sqrt{17}"), ("5!", "120"), ("\\binom{5}{2}", "10"), ("|{-3}|", "3"), ("2pi", "2\\pi"),
-    ("\\frac{1}{2006!}", "\\frac{1}{2006!}"), ("6.02 \\times 10^{23}", "602000000000000000000000"),
+    ("1000", "1\\,000"), ("12,345.67", "12345.67"), ("0.5", ".5"), ("3/2", "3 / 2"), ("1/2", "{1 \\over 2}"),
+    ("0.\\dot{3}", "1/3"), ("0.3\\overline{6}", "11/30"), ("2.314814814815 \\times 10^{-3}", "\\frac{1}{432}"),
+    ("120", "\\frac{10!}{7!3!}"), ("(2n-1)!!", "\\frac{(2n)!}{2^n n!}"), ("120", "C(10,3)"), ("120", "{}_{10}C_3"),
+    ("5!", "120"), ("|{-3}|", "3"), ("2pi", "2\\pi"), ("2√3", "2\\sqrt3"), ("x²", "x^2"), ("x_1", "x₁"),
+    ("\\infty", "oo"),
+    ("\\frac{1}{\\sqrt n}", "\\sqrt{1/n}"), ("\\cosh x", "\\frac{e^x+e^{-x}}{2}"), ("\\arcsin x", "\\sin^{-1} x"),
+    ("\\log_2 3", "\\frac{\\ln 3}{\\ln 2}"), ("3", "\\log(8, 2)"), ("\\phi", "\\varphi"), ("2x", "\\frac{d}{dx}x^2"),
+    ("\\frac{x^3}{3}+C", "\\frac{1}{3}x^3+C"), ("0", "\\lim_{n\\to\\infty}\\frac1n"), ("n!", "\\prod_{k=1}^n k"),
+    ("10 m/s", "10\\,\\mathrm{m\\,s^{-1}}"), ("10 m/s", "10\\frac{m}{s}"), ("5 cm^2", "5 \\text{ square centimeters}"),
+    ("100 km/h", "100 kmh"), ("20^\\circ\\text{C}", "20"), ("64", "\\text{\\$}64"), ("€5", "5 euros"),
+    ("1 m", "100 cm"), ("1.5 hours", "90 minutes"), ("7", "7^{th}"), ("16", "4^2 = 16"),
+    ("12\\text{ or }15", "15, 12"), ("x\\in\\{1,2\\}", "2, 1"), ("\\{2\\}", "2"), ("3, 5, 7", "3, 5, \\text{ and } 7"),
+    ("\\emptyset", "\\{\\}"), ("x<1\\text{ or }x>2", "(-\\infty,1)\\cup(2,\\infty)"), ("[1,3]", "[1,2]\\cup[2,3]"),
+    ("\\mathbb{R}\\setminus\\{3\\}", "x\\ne 3"), ("\\{x \\mid x > 2\\}", "(2,\\infty)"), ("x>3", "2x>6"),
+    ("x>3", "-x<-3"),
+    ("[-\\sqrt5,\\sqrt5]", "x^2 \\le 5"), ("n \\ge 3", "\\text{all integers } n \\ge 3"),
+    ("(x-2)^2+(y+3)^2=25", "(x-2)^2+(3+y)^2=5^2"), ("PV=nRT", "nRT=PV"), ("\\frac{a}{b}=\\frac{2}{3}", "3a=2b"),
+    ("f^{-1}(x)=x/2", "x/2"), ("6x-2", "f'(x)=6x-2"), ("\\text{Area}=12", "12"), ("5", "5 = x"),
+    ("\\begin{pmatrix}6&8\\\\10&12\\end{pmatrix}",
+     "\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix} + \\begin{pmatrix}5&6\\\\7&8\\end{pmatrix}"),
+    ("\\begin{pmatrix}1\\\\2\\end{pmatrix}", "\\langle 1, 2\\rangle"), ("Matrix([[1,2]])", "[[1, 2]]"),
+    ("p \\land q", "q \\land p"), ("p\\to q", "p \\rightarrow q"), ("B", "B) 12"), ("(D) Alina", "D"),
+    ("\\text{even}", "Even."),
+    ("noon", "12:00 PM"), ("June 20, 1990", "20 June 1990"), ("4343_6", "4343_{\\text{six}}"), ("9:1", "9 \\colon 1"),
+    ("k\\pi, k\\in\\mathbb{Z}", "n\\pi"), ("-\\frac{\\pi}{2}+k\\pi, k \\in \\mathbb{Z}", "\\frac{\\pi}{2}+k\\pi"),
+    ("Rational(3,4)", "0.75"), ("Interval(0, 1)", "[0,1]"), ("15", "\\textcolor{blue}{15}"), ("1/2", "\\large\\frac12"),
+    ("The answer is 5", "5"), ("So the answer is: \\[ \\boxed{32349} \\]", "32,\\! 349"),
 ]  # fmt: skip
 
 DIFFERENT = [
-    ("1/3", "0.333"), ("\\pi", "3.14"), ("\\pi", "3.14159"), ("5", "-5"),
-    ("42", "\\boxed{41 = 42}"), ("42", "41 \\to 42"),
-    ("42", "41, 42"), ("42", "41 or 42"), ("42", "\\{41, 42\\}"), ("42", "n"), ("5 \\text{ cm}", "5 \\text{ m}"),
-    ("3 hours", "3 minutes"), ("1011_2", "1011_3"), ("(1,2)", "(2,1)"), ("[1,2)", "(1,2)"), ("x>2", "x<2"),
-    ("x \\ge 2", "x > 2"), ("x", "X"), ("\\text{Friday}", "P"), ("A", "A, B, C, D"), ("1,2,3", "1,2"), ("\\pm 2", "2"),
-    ("\\frac{1}{2004!}", "\\frac{1}{2006!}"), ("2^{-99}", "2^{-98}"), ("1000000", "1000001"), ("1234", "1.234"),
-    ("(1,234)", "1234"), ("x^2", "x^3"), ("\\sqrt{x^2}", "x"), ("0", "10^{-40}"), ("0", "10^{-400}"), ("2^{10}", "210"),
-    ("42", "4²"), ("42", "lambda: 42"), ("42", "__import__('os').system('true')"), ("-3^2", "9"), ("42", "4 2"),
-    ("0=0", "x=42"), ("x = 42", "0 = 0"), ("1/2", "1/0"), ("no", "yes"),
-    ("\\begin{pmatrix}1&2\\end{pmatrix}", "\\begin{pmatrix}1\\\\2\\end{pmatrix}"),
+    ("5", "-5"), ("42", "n"), ("x^2", "x^3"), ("0", "10^{-40}"), ("0", "10^{-400}"), ("2^{10}", "210"),
+    ("42", "lambda: 42"), ("42", "__import__('os').system('true')"), ("-3^2", "9"), ("1/2", "1/0"), ("2/0", "1/0"),
+    ("42", "\\ne 42"), ("42", ">41"), ("42", "42 \\text{ or maybe } 41"), ("x>3", "\\text{True}"), ("a+b", "c"),
+    ("\\frac{2^{2005}+1}{3 \\cdot 2^{2006}}", "\\log 3"), ("e^{\\pi\\sqrt{163}}", "262537412640768744"),
+    ("1,000", "1,00"), ("12:30", "12:31"), ("0.1", "3:30"), ("0.5", "50"), ("25\\%", "0.25\\%"), ("0.1\\%", "0.1"),
+    ("10 mph", "10 km/h"), ("5 cm^2", "5 cm^3"), ("3 \\text{ cm}", "3 \\text{ kg}"), ("xy", "\\sqrt{x^2y^2}"),
+    ("\\overrightarrow{AB}", "\\overrightarrow{BA}"), ("ABC", "ACB"), ("f(y)=y", "yes"), ("yes", "yes and no"),
+    ("x \\equiv 3 \\pmod 7", "x \\equiv 4 \\pmod 7"), ("a:b=2:3", "b:a=2:3"), ("1:2:3", "1:4:9"), ("2k\\pi", "k\\pi"),
+    ("n^2", "m^2"), ("\\{1,2\\}", "\\{1,2,3\\}"), ("(0,1)", "\\{0,1\\}"), ("[0,1)", "[0,1]"), ("|x|<3", "|x|>3"),
+    ("\\mathbb{R}", "x \\ne 0"), ("(1,2)", "x=2, y=1"), ("\\frac{a}{b}=\\frac{2}{3}", "2a=3b"), ("3 days", "3 weeks"),
+    ("\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}", "\\begin{pmatrix}1&3\\\\2&4\\end{pmatrix}"),
+    ("\\begin{cases}a+b=1\\\\a-b=2\\end{cases}", "\\begin{cases}a+b=1\\\\a-b=3\\end{cases}"),
+    ("B", "D"), ("E", "\\mathrm{E}*2"), ("2 \\mid n", "3 \\mid n"), ("\\lceil 2.1 \\rceil", "2"),
+    ("1/3", "\\int_0^1 x^3 dx"),
 ]  # fmt: skip
 
+ROWS = [
+    [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+    for line in (ROOT / "docs" / "rewards" / "math.md").read_text().splitlines()
+]
+DOCUMENTED = [
+    (gold.replace("\\|", "|"), answer.replace("\\|", "|"), want)
+    for row in ROWS
+    if len(row) == 4
+    for cell, want in ((row[2], True), (row[3], False))
+    for gold, answer in re.findall(r"`([^`]+)` ~ `([^`]*)`", cell)
+]
 
-@pytest.mark.parametrize(("completion", "answer"), COMPLETIONS)
-def test_extract(completion, answer):
-    assert extract(completion) == answer
+
+def test_the_documented_table_is_read():
+    assert len(DOCUMENTED) > 140
+    assert {want for *_, want in DOCUMENTED} == {True, False}
+
+
+@pytest.mark.parametrize(("gold", "answer", "want"), DOCUMENTED)
+def test_documented_examples(gold, answer, want):
+    assert verify(gold, answer) is want
+    assert verify(gold, f"<think>\\boxed{{0}}</think> So it is $\\boxed{{{answer}}}$.") is want
 
 
 @pytest.mark.parametrize(("gold", "answer"), SAME)
@@ -88,33 +106,6 @@ def test_none_only_for_golds_without_an_answer():
     assert verify("12", "\\boxed{}") is False
 
 
-HOSTILE = [
-    "9^{9^{9^9}}", "10^{10^{10}}", "1000000000!", "((9!)!)!", "\\binom{10^9}{10^8}", "\\sin(10^{100000})",
-    "(x+y+z)^{400}",
-    "\\sqrt" * 3000 + "2", "(" * 5000 + "7" + ")" * 5000, "{" * 5000 + "7", "1" * 100_000,
-    "0." + "9" * 50_000,
-    "," * 50_000, "-" * 20_000 + "7", "7 " * 30_000, "\\boxed{" * 20_000, "\\frac{1}{" * 900 + "2" + "}" * 900,
-    "$" * 9999,
-    "the answer is " * 8000, "\\text{" + "a " * 30_000 + "}", "x_" * 3000, "1,2,3," * 600, "<answer>" * 9000,
-    "\\begin{pmatrix}" * 2000, "a and " * 700, "\\pm" * 1500, "=" * 4000, "1_" * 2000, "|" * 3999, "^" * 3999,
-    "'" * 3999,
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: text[:12])
-def test_hostile_answers_are_cheap(text):
-    for completion in (text, f"\\boxed{{{text}}}", f"<answer>{text}</answer>"):
-        started = time.process_time()
-        assert verify("7", completion) in (True, False)
-        assert verify(completion, "7") in (True, False, None)
-        assert time.process_time() - started < 1.0
-
-
-def test_verify_many_agrees_and_survives():
-    pairs = [*SAME, *DIFFERENT, ("7", "9^{9^{9^9}}")]
-    assert verify_many(pairs, workers=1, timeout=5) == [verify(*pair) for pair in pairs]
-
-
 ANSWERS = st.one_of(
     st.text(max_size=60),
     st.text(alphabet="0123456789xy+-*/^_(){}[],.=<>|!\\ $%", max_size=40),
@@ -128,6 +119,17 @@ ANSWERS = st.one_of(
 @given(gold=ANSWERS, prediction=ANSWERS)
 def test_never_raises(gold, prediction):
     assert verify(gold, prediction) in (True, False, None)
+
+
+SYMMETRIC = st.sampled_from([answer for answer in (*SAME, *DIFFERENT) if not re.search(r"\.|answer", "".join(answer))])
+
+
+@settings(deadline=None, max_examples=150)
+@given(pair=SYMMETRIC, other=SYMMETRIC)
+def test_symmetric_but_for_rounded_golds_and_percent(pair, other):
+    for gold, answer in (pair, (pair[0], other[1])):
+        if not {"%", "_", ":"} & set(gold + answer):
+            assert verify(gold, f"\\boxed{{{answer}}}") == verify(answer, f"\\boxed{{{gold}}}")
 
 
 @settings(deadline=None, max_examples=200)
@@ -178,5 +180,7 @@ def test_accuracy_on_the_development_cases(capsys):
             wrong[("FN " if case["expected"] else "FP ") + case["kind"]] += 1
     with capsys.disabled():
         print(f"\nmath_dev: {dict(right)} of {dict(total)}, wrong: {dict(wrong)}")
-    assert right.total() / total.total() >= 0.97
+    negatives = sum(count for kind, count in wrong.items() if kind.startswith("FN"))
+    assert right.total() / total.total() >= 0.99
+    assert negatives <= 0.01 * total.total()
     assert not [kind for kind in wrong if kind.startswith("FP")]

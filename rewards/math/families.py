@@ -1,0 +1,114 @@
+r"""Answers that stand for many numbers: residues (`x \equiv 3 \pmod 7`), integer parameters (`k\pi`), `+ C`."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from typing import Any
+
+from rewards.math.approximate import context
+from rewards.math.exact import Exact, Inexact, Undefined
+from rewards.math.parse import Tree, tree_of
+from rewards.math.value import constant, same_value, variables
+
+MODULUS = re.compile(
+    r"(?P<value>.*?)\s*,?\s*\(?\s*(?:\\pmod|\\bmod|\\mod|\x01?\s*mod(?:ulo)?\s*\x02?)\s*\{?\s*(?P<modulus>\d{1,40})\s*\}?\s*\)?",
+    re.DOTALL,
+)
+CONGRUENT = re.compile(r"^\s*[a-zA-Z](?:_\w)?\s*(?:\\equiv|=)\s*")
+PARAMETER = re.compile(
+    r"\s*,?\s*\(?\s*\x01?\s*(?:,\s*)?(?:where|with|and|for(?: all| any| some| every)?)?\s*(?:integers?)?\s*\x02?\s*"
+    r"(?<![a-zA-Z\\])(?P<names>[a-zA-Z](?:\s*,\s*[a-zA-Z])*)\s*"
+    r"(?:\\in\s*\\[ZN]\b\s*(?:\^\s*\{?\+\}?)?"
+    r"|\x01?\s*(?:is|are|being)?\s*(?:an|any)?\s*(?:arbitrary )?integers?\s*\x02?)\s*\)?\s*$"
+)
+INTEGER_NAMES = {"k", "n", "m", "l"}
+CONSTANT_NAMES = {"C", "c", "K", "C_1", "c_1"}
+
+
+def same_residue(gold: str, answer: str) -> bool | None:
+    """Congruences of one modulus; a residue alone answers a gold that names its modulus in lowest terms."""
+    a, b = _residue(gold), _residue(answer)
+    if a is None or b is None or (a[1] is None and b[1] is None):
+        return None
+    if a[1] is not None and b[1] is not None:
+        return a[1] == b[1] and {r % a[1] for r in a[0]} == {r % a[1] for r in b[0]}
+    return a[0] == b[0]
+
+
+def _residue(text: str) -> tuple[set[int], int | None] | None:
+    found = MODULUS.fullmatch(text.strip())
+    value = CONGRUENT.sub("", found["value"] if found is not None else text)
+    residues = re.findall(r"-?\d{1,40}", value)
+    if not residues or re.fullmatch(r"[-\d,\s\x01\x02]*(?:(?:or|and)[-\d,\s\x01\x02]*)*", value) is None:
+        return None
+    modulus = int(found["modulus"]) if found is not None else None
+    return (set(map(int, residues)), modulus) if modulus != 0 else None
+
+
+def without_parameter(text: str) -> tuple[str, set[str]]:
+    r"""`k\pi, k \in \Z` to `k\pi` and `{"k"}`."""
+    if "in" not in text:
+        return text, set()
+    found = PARAMETER.search(text)
+    if found is None or found.start() == 0:
+        return text, set()
+    return text[: found.start()].strip(" ,("), set(re.findall(r"[a-zA-Z]", found["names"]))
+
+
+def same_family(gold: str, answer: str, declared: set[str]) -> bool | None:
+    r"""Values for all integers k, up to the letter and where k starts; expressions up to the letter of `+ C`.
+
+    `declared`: the letters said to be integers.
+    """
+    a, b = tree_of(gold), tree_of(answer)
+    if a is None or b is None:
+        return None
+    only_a, only_b = variables(a) - variables(b), variables(b) - variables(a)
+    if not only_a and not only_b:
+        names = declared & variables(a)
+        return bool(names) and (same_value(a, b) or (len(names) == 1 and _shifted(a, b, *names, *names)))
+    if len(only_a) != 1 or len(only_b) != 1:
+        return None
+    (mine,), (theirs,) = only_a, only_b
+    if mine in CONSTANT_NAMES and theirs in CONSTANT_NAMES | {"A", "B"} and len(variables(a)) > 1:
+        return same_value(a, _renamed(b, theirs, mine))
+    whole = declared & {mine, theirs} or (mine in INTEGER_NAMES and "\\pi" in gold)
+    if not whole or theirs not in INTEGER_NAMES | declared:
+        return None
+    return same_value(a, _renamed(b, theirs, mine)) or _shifted(a, b, mine, theirs)
+
+
+def _renamed(tree: Tree, old: str, new: str) -> Tree:
+    if tree == ("var", old):
+        return ("var", new)
+    return tuple(_renamed(child, old, new) if isinstance(child, tuple) else child for child in tree)
+
+
+def _shifted(a: Tree, b: Tree, mine: str, theirs: str) -> bool:
+    """Whether a(k) and b(k) are arithmetic progressions over the same numbers."""
+    if variables(a) != {mine} or variables(b) != {theirs}:
+        return False
+    starts = [[_at(tree, name, k) for k in (0, 1, 2)] for tree, name in ((a, mine), (b, theirs))]
+    if any(value is None for row in starts for value in row):
+        return False
+    mp, small = context(), context().mpf(10) ** -40
+    steps = [row[1] - row[0] for row in starts]
+    if any(abs(row[2] - row[1] - step) > small for row, step in zip(starts, steps, strict=True)) or steps[0] == 0:
+        return False
+    offset = (starts[0][0] - starts[1][0]) / steps[0]
+    return bool(abs(abs(steps[0]) - abs(steps[1])) <= small and abs(offset - mp.nint(offset)) <= small)
+
+
+def _at(tree: Tree, name: str, k: int) -> Any:
+    try:
+        value = Exact({name: Fraction(k)}).value(tree)
+        return context().mpf(value.numerator) / value.denominator
+    except (Inexact, Undefined):
+        return constant(_with(tree, name, k))
+
+
+def _with(tree: Tree, name: str, k: int) -> Tree:
+    if tree == ("var", name):
+        return ("num", Fraction(k))
+    return tuple(_with(child, name, k) if isinstance(child, tuple) else child for child in tree)
