@@ -28,7 +28,7 @@ from rewards.worker import number
 from rewards.workers import Failure, WorkerPool
 from rollout.types import Sample
 
-EXPECTED = {"pass": True, "fail": False, True: True, False: False}
+EXPECTED: dict[bool | str, bool] = {"pass": True, "fail": False, True: True, False: False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +67,10 @@ def read_cases(path: Path) -> list[dict[str, Any]]:
             case = json.loads(content)
         except json.JSONDecodeError as error:
             raise RewardError(f"{path}:{line}: not JSON: {error}") from error
-        if not isinstance(case, dict) or case.get("expected") not in EXPECTED:
+        expected = case.get("expected") if isinstance(case, dict) else None
+        if not isinstance(expected, (bool, str)) or expected not in EXPECTED:
             raise RewardError(f"{path}:{line}: a case is an object whose `expected` is true or false")
-        cases.append(case | {"expected": EXPECTED[case["expected"]]})
+        cases.append(case | {"expected": EXPECTED[expected]})
     if not cases:
         raise RewardError(f"{path}: holds no case")
     return cases

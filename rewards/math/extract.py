@@ -28,7 +28,7 @@ RETRACTED = re.compile(
 )
 NAMED_BOX = re.compile(r"\s*[a-zA-Z](?:_\{?\w+\}?|\(\w\))?\s*=\s*$")
 HOPE = re.compile(r"(?:I hope (?:it|this) is correct|Hope this helps)[.!]?\s*$", re.IGNORECASE)
-SENTENCES = re.compile(r"(?<=[.!?])\s+(?=[A-Z\\$*])|[\n。]+")
+SENTENCES = re.compile(r"(?:(?<=[.!?])|(?<=[.!?]\$)|(?<=[.!?]\$\$))\s+(?=[A-Z\\$*])|[\n。]+")
 CONCLUSION = re.compile(
     r"(?:\b(?:is|are|equals|was|were|be|costs?|gives?|gets?|have|has|needs?|by|there are|makes?)\b|[=:≈])\s*"
     r"(?:equal to\s+|exactly\s+|about\s+)?"
