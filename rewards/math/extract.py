@@ -23,7 +23,8 @@ BETWEEN_BOXES = re.compile(
 )
 HIDDEN = re.compile(r"\\[hv]?phantom\s*$")
 RETRACTED = re.compile(
-    r"\b(?:no|wait|actually|correction|correct(?:ed|ing)?|instead|rather|sorry|mistake|oops|final answer|hold on)\b",
+    r"\b(?:no|wait|actually|correction|correct(?:ed|ing)?|instead|rather|sorry|mistake|oops|final answer|hold on"
+    r"|requested)\b",
     re.IGNORECASE,
 )
 NAMED_BOX = re.compile(r"\s*[a-zA-Z](?:_\{?\w+\}?|\(\w\))?\s*=\s*$")
@@ -33,6 +34,11 @@ CONCLUSION = re.compile(
     r"(?:\b(?:is|are|equals|was|were|be|costs?|gives?|gets?|have|has|needs?|by|there are|makes?)\b|[=:≈])\s*"
     r"(?:equal to\s+|exactly\s+|about\s+)?"
     r"(?P<said>[^=:≈]*?)\s*[.!]?\s*$",
+)
+PROSE = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{2,}")
+BOLD = re.compile(r"\*\*([^*\n]{1,60})\*\*")
+GIVES_UP = re.compile(
+    r"\b(?:not (?:able|sure|certain)|unable|can(?:no|')t|could(?: not|n't)|do(?: not|n't) know)\b", re.IGNORECASE
 )
 QUANTITY = re.compile(r"(?<![\w.,])[-+]?\$?\d[\d,]*(?:\.\d+)?(?:\s?/\s?\d+)?\s?%?(?![\w])")
 STATED = re.compile(
@@ -185,18 +191,19 @@ def _last_match(text: str) -> re.Match[str] | None:
 def _short(text: str) -> str | None:
     """A text that is nothing but an answer: one line without prose, one formula, one matrix."""
     if len(text) > LONGEST_BARE:
+        return text if re.search(r"\s", text) is None else None
+    if GIVES_UP.search(text) is not None:
         return None
     segments = list(WRAPPED.finditer(text))
     if segments and (len(segments) == 1 or not text[segments[-1].end() :].strip(" .")) and text[:1].isalpha():
         return _segment(segments[-1])
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if (
-        len(lines) == 1
-        and text[:1] not in "\\$"
-        and len(re.findall(r"(?<![\\a-zA-Z])[a-zA-Z]{2,}", WRAPPED.sub("", text))) >= 4
-    ):
-        return None if QUANTITY.search(text) else text
+    prose = len(PROSE.findall(WRAPPED.sub("", lines[-1]))) if lines else 0
+    says_number = prose >= 2 and QUANTITY.search(lines[-1]) is not None and CONCLUSION.search(lines[-1]) is not None
+    if text[:1] not in "\\$" and (prose >= 4 or says_number):
+        return None if QUANTITY.search(lines[-1]) or len(lines) > 1 else text
     plain = len(lines) == 1 or "\\begin" in text or text.startswith(("$", "\\["))
+    text = text.strip("* ") if text.startswith("**") else text
     return text if plain else lines[-1] if lines and len(lines[-1]) < 60 else None
 
 
@@ -209,7 +216,13 @@ def _concluded(text: str) -> str | None:
     sentences = [one.strip() for one in SENTENCES.split(text[-2000:]) if one.strip(" *_-#.")]
     if not sentences:
         return None
-    last = sentences[-1].replace("**", "").strip()
+    last = sentences[-1].strip()
+    if GIVES_UP.search(last) is not None:
+        return None
+    bold = BOLD.findall(last)
+    if len(bold) == 1 and QUANTITY.search(bold[0]) is not None:
+        return str(bold[0]).strip()
+    last = last.replace("**", "").strip()
     segments = list(WRAPPED.finditer(last))
     if segments:
         percent = "%" if last[segments[-1].end() :].lstrip().startswith("%") else ""

@@ -103,6 +103,8 @@ def _kinds(gold: str, answer: str, depth: int) -> bool | None:
         mine, theirs = texts.as_fraction(gold), texts.as_fraction(answer)
         if (mine is None) != (theirs is None):
             return _same(mine or gold, theirs or answer, depth + 1)
+        if (verdict := _proportion(gold, answer)) is not None:
+            return verdict
     if re.search(r"[a-z]{3}|\d-\d", gold) and (verdict := texts.same_date(gold, answer)) is not None:
         return verdict
     if "mod" in gold or "mod" in answer:
@@ -110,6 +112,16 @@ def _kinds(gold: str, answer: str, depth: int) -> bool | None:
         if verdict is not None:
             return verdict
     return same_based(gold, answer) if "_" in gold or "_" in answer else None
+
+
+def _proportion(gold: str, answer: str) -> bool | None:
+    """`1:\\sqrt{2}` is `\\sqrt{2}:2`."""
+    left, right = ([tree_of(part) for part in text.split(":")] for text in (gold, answer))
+    if len(left) != len(right) or not 1 < len(left) < 6 or None in left + right:
+        return None
+    pairs = [(a, b) for a, b in zip(left, right, strict=True) if a is not None and b is not None]
+    (first, other), *rest = pairs
+    return all(same_value(("mul", a, other), ("mul", b, first)) for a, b in rest)
 
 
 def _cases(gold: str, answer: str, depth: int) -> bool | None:
@@ -186,11 +198,19 @@ def _lists(gold: str, answer: str, depth: int) -> bool | None:
     if inside is not None and inside.brackets == "{}":
         return _match(golds, inside.items, depth) if listed is golds else _match(inside.items, answers, depth)
     if inside is not None and inside.brackets in ("()", "[]"):
-        pairs = (golds, inside.items) if listed is golds else (inside.items, answers)
+        ordered = _by_name(listed)
+        pairs = (ordered, inside.items) if listed is golds else (inside.items, ordered)
         return _all_same(*pairs, depth)
     if found_relation is not None and found_relation.named and len(split_top(found_relation.parts[-1])) > 1:
         return None
     return False
+
+
+def _by_name(items: list[str]) -> list[str]:
+    """`y = 4, x = 3` in the order of the names, as a point has them."""
+    found = [relation(item) for item in items]
+    names = [one.parts[0].strip() for one in found if one is not None and one.named and len(one.parts[0].strip()) == 1]
+    return [item for _, item in sorted(zip(names, items, strict=True))] if len(set(names)) == len(items) else items
 
 
 def _completed(items: list[str]) -> list[str]:
@@ -278,7 +298,8 @@ def _brackets(gold: str, answer: str, depth: int) -> bool | None:
             )
         return None if one.brackets in ("()", "[]") and len(one.items) == 1 else False
     if a.brackets == "{}" or b.brackets == "{}":
-        return a.brackets == b.brackets and _match(a.items, b.items, depth)
+        items = [list({squeezed(item): item for item in one.items}.values()) for one in (a, b)]
+        return a.brackets == b.brackets and _match(items[0], items[1], depth)
     round_or_square = len(a.items) != 2 and {a.brackets, b.brackets} <= {"()", "[]"}
     if len(a.items) != len(b.items) or (a.brackets != b.brackets and not round_or_square):
         return False

@@ -37,6 +37,7 @@ SIZES = re.compile(
 )
 ROOTED = re.compile(r"√\s*(\d+|[a-zA-Z])")  # a Unicode root covers the number behind it
 COLOURS = re.compile(r"\\(?:text)?color\s*\{[^{}]*\}")
+INVISIBLE = re.compile("[\u200b\u200c\u200d\u2060\ufeff\u00ad\ufe0f]")
 DIALECT = re.compile(r"\\!|color|\(|C|j$|over|(?<=\d)\s*(?:\^[\s{]*)?(?:\\\w+\s*\{\s*)?(?:st|nd|rd|th)|\\text\s*\{\\\$")
 OVER = re.compile(r"\{([^{}]*)\\over(?![a-zA-Z])([^{}]*)\}|^([^{}]*)\\over(?![a-zA-Z])([^{}]*)$")
 ORDINAL = re.compile(
@@ -110,7 +111,7 @@ def normal(answer: str) -> str:
 
     Text commands become plain text between `\x01` and `\x02`, so that later layers can tell words from products.
     """
-    text = answer.strip()
+    text = INVISIBLE.sub("", answer).strip()
     if DIALECT.search(text) is not None:
         text = _dialect(text)
     text = text.replace(r"\\", "\\") if "\\begin" not in text and re.search(r"\\\\[a-zA-Z]", text) else text
@@ -165,6 +166,7 @@ def _latex(text: str) -> str:
     text = SPACES.sub(" ", text)
     text = FRACTIONS.sub(r"\\frac", text)
     text = TEXT.sub(lambda found: f"\x01{found[1].strip()}\x02", text)
+    text = text.replace("\x01infinity\x02", "\\infty ")
     text = NUMBER_SETS.sub(lambda found: f"\\{found[1] or found[2]} ", text)
     text = FONTS.sub("", ROMAN.sub(_roman, text))
     for pattern, plain in ALIASES:
@@ -220,5 +222,6 @@ def words(text: str) -> str:
 
 
 def has_hidden_characters(text: str) -> bool:
-    """Combining marks, controls or format characters: text that does not look like what it says."""
+    """Combining marks, controls or direction marks: text that does not look like what it says."""
+    text = INVISIBLE.sub("", text)
     return any(unicodedata.category(char) in ("Mn", "Me", "Cf", "Cc") and char not in "\n\t\r" for char in text)

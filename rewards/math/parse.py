@@ -21,7 +21,6 @@ DEEPEST = 80
 OPENERS = {"(": ")", "[": "]", "{": "}", "\\{": "\\}", "\\lfloor": "\\rfloor", "\\lceil": "\\rceil"}
 ENDERS = ("**", "\\}", "\\rfloor", "\\rceil", "\\div", "\\to", "\\choose")
 BINDERS = {"sum": "sum", "prod": "prod", "int": "int", "lim": "lim", "Sum": "sum"}
-BASE_LOGS = ("neg", ("num", Fraction(1)))
 
 
 def parse(text: str) -> Tree:
@@ -99,7 +98,9 @@ class _Parser:
             elif self.take("/", "\\div"):
                 result = ("div", result, self.signed())
             elif self.starts_factor():
-                if self.peek()[0] in "0123456789." and self.tokens[self.position - 1] != "!":
+                before = self.tokens[self.position - 1]
+                power = before.isalpha() and self.ahead() == "^"  # n2^n
+                if self.peek()[0] in "0123456789." and before != "!" and not power:
                     raise Unsupported("two numbers side by side")
                 fraction = self.peek() == "\\frac"
                 factor = self.power()
@@ -303,7 +304,7 @@ class _Parser:
             tree = ("call", name, inner)
         if exponent is None:
             return tree
-        return ("call", "arc" + name, inner) if exponent == BASE_LOGS else ("pow", tree, exponent)
+        return ("call", "arc" + name, inner) if exponent == ("neg", ("num", Fraction(1))) else ("pow", tree, exponent)
 
     def exponent_of_function(self) -> Tree:
         if self.take("{"):

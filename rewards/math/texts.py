@@ -15,6 +15,8 @@ OPTION_WITH_TEXT = re.compile(
     re.DOTALL,
 )
 ANOTHER_OPTION = re.compile(r"(?:^|[\s(])[A-J](?:[\s),.;]|$)|\b(?:or|and|all|both|none)\b")
+LETTERS = re.compile(r"[A-J]{2,6}")
+LETTERS_LISTED = re.compile(r"\(?[A-J]\)?(?:\s*(?:,|,?\s*and)\s*\(?[A-J]\)?)+")
 TIME = re.compile(r"(\d{1,2})(?::([0-5]\d))?(?::([0-5]\d))?\s*(?:([ap])\.?\s?m\.?|(o'clock))?", re.IGNORECASE)
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 MONTH = r"(?P<month>jan|feb|mar|apr|may|june?|july?|aug|sept?|oct|nov|dec)[a-z]*\.?"
@@ -55,7 +57,9 @@ ARTICLE = re.compile(r"^(?:the|an?) (?=\w)")
 
 
 def same_option(gold: str, answer: str) -> bool | None:
-    """`B`, `(B)`, `B.`, `(B) 12`, `Option B`; an answer that names another letter beside it is none."""
+    """`B`, `(B)`, `B.`, `(B) 12`, `Option B`; an answer that names another letter beside it is none. `ACD` is three."""
+    if LETTERS.fullmatch(gold) and LETTERS_LISTED.fullmatch(plain(answer)):
+        return sorted(gold) == sorted(re.findall(r"\b[A-J]\b", plain(answer)))
     mine, theirs = option(gold), option(answer)
     if mine is None or theirs is None:
         return None
