@@ -28,7 +28,7 @@ def _check(config: EvalConfig) -> Iterable[str]:
     return check_engine(config)
 
 
-@stage(version=1, summary="score models on problems: pass@1, pass@k, cons@k with intervals", check=_check)
+@stage(version=2, summary="score models on problems: pass@1, pass@k, cons@k with intervals", check=_check)
 def eval(ctx: Context, config: EvalConfig, *, models: dict[str, Model], problems: Problems) -> Scores:
     rows = read_rows(problems)[: config.limit or None]
     scores: dict[str, Any] = {}

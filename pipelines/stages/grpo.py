@@ -30,7 +30,7 @@ def _check(config: GrpoConfig) -> Iterable[str]:
         yield str(error)
 
 
-@stage(version=1, summary="reinforcement learning (GRPO) against rewards, rollouts on vLLM", check=_check)
+@stage(version=2, summary="reinforcement learning (GRPO) against rewards, rollouts on vLLM", check=_check)
 def grpo(ctx: Context, config: GrpoConfig, *, model: Model, problems: list[Problems]) -> Model:
     from rollout.process import set_vllm_environment
 

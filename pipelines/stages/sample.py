@@ -29,7 +29,7 @@ def _check(config: SampleConfig) -> Iterable[str]:
     return check_engine(config)
 
 
-@stage(version=1, summary="rejection sampling: draw, grade, filter, deduplicate", check=_check)
+@stage(version=2, summary="rejection sampling: draw, grade, filter, deduplicate", check=_check)
 def sample(ctx: Context, config: SampleConfig, *, model: Model, problems: Problems) -> Samples:
     rows = read_rows(problems)[: config.limit or None]
     draw = Draw(config.n, config.temperature, config.top_p, ctx.seed, ctx.scratch / "sample.jsonl")
