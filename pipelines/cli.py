@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from pipelines import cli_rewards, cli_stages
+from pipelines import cli_rewards, cli_stages, cli_store
 from pipelines.source import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -169,6 +169,7 @@ def doctor() -> None:
 
 
 app.add_typer(cli_rewards.app, name="rewards")
+app.add_typer(cli_store.app, name="store")
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:

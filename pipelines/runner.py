@@ -18,6 +18,7 @@ from pipelines.run_folder import RunFolder
 from pipelines.signals import Interrupts, interrupts
 from pipelines.stage import ONLY, StageError
 from pipelines.store import Made, Store, check_output
+from pipelines.store_care import corruption
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,8 +35,9 @@ def run(pipeline: Pipeline, workdir: Path, console: Console, *, until: str | Non
         ConfigError: another process is running this pipeline.
     """
     folder = RunFolder(workdir, pipeline.name)
-    with folder.lock():
-        return _Run(pipeline, Store(workdir / "store"), folder, console).go(until)
+    store = Store(workdir / "store")
+    with folder.lock(), store.shared():
+        return _Run(pipeline, store, folder, console).go(until)
 
 
 class _Run:
@@ -52,6 +54,8 @@ class _Run:
         self.store.clean()
         reasons = {row.name: row.reason for row in plan.rows(self.pipeline, self.folder, self.store)}
         nodes = (self.pipeline.until(until) if until else self.pipeline).nodes
+        for name in self._discard_damaged(nodes):
+            reasons[name] = "damaged in the store"
         with interrupts() as signals:
             self.folder.begin(self.pipeline)
             for node in nodes:
@@ -72,6 +76,24 @@ class _Run:
         counts = f"{stages}, {len(nodes) - ran} cached, {plan.duration(time.monotonic() - started)}"
         self._say(f"{self.folder.path}: {counts}")
         return DONE
+
+    def _discard_damaged(self, nodes: tuple[Node, ...]) -> list[str]:
+        """Compare what the stages to be run will read with its digests; what differs is removed and made again."""
+        resolver = Resolver(self.pipeline, self.store)
+        for node in nodes:
+            if not resolver.missing(node):
+                resolver.find(node, resolver.identity(node))
+        made, checked, damaged = dict(resolver.made), set(), []
+        for node in reversed(nodes):
+            if node.name in made:
+                continue
+            for parent in [name for name in node.parents() if name in made and name not in checked]:
+                checked.add(parent)
+                if what := corruption(made[parent]):
+                    self._say(f"{parent}: damaged in the store, is made again: {what}")
+                    self.store.discard(made.pop(parent))
+                    damaged.append(parent)
+        return damaged
 
     def _step(self, node: Node, reason: str, signals: Interrupts) -> bool:
         """Make one stage. True when its body ran, False when it was there already."""

@@ -79,6 +79,37 @@ class Store:
         with held(folder / f"{kind}-{key[:16]}", waiting):
             yield
 
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        """Use the store: runs do so together, while nothing may be removed from it."""
+        (self.root / ".locks").mkdir(parents=True, exist_ok=True)
+        with (self.root / ".locks" / "store").open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_SH)
+            _open_locks.add(file)
+            try:
+                yield
+            finally:
+                _open_locks.discard(file)
+
+    @contextmanager
+    def alone(self) -> Iterator[bool]:
+        """Whether no run uses the store; while it yields True none can begin."""
+        if not self.root.is_dir():
+            yield True
+            return
+        (self.root / ".locks").mkdir(exist_ok=True)
+        with (self.root / ".locks" / "store").open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            yield True
+
+    def discard(self, made: Made) -> None:
+        """Remove a damaged artifact, so that it is made again."""
+        shutil.rmtree(made.folder, ignore_errors=True)
+
     def open(self, kind: str, key: str) -> tuple[Path, Path]:
         """Fresh temp folder and the (kept) scratch folder of a key. Hold its lock."""
         temp, scratch = self.temp(kind, key), self.scratch(kind, key)
