@@ -56,7 +56,8 @@ def run(
 ) -> None:
     """Run a pipeline; what is made already is not made again.
 
-    Exit codes: 0 done, 1 a stage failed, 2 a mistake in the file, 130 interrupted (the same command goes on).
+    Exit codes: 0 done, 1 a stage failed, 2 a mistake in the file, 3 a stage's `needs` are not met, 130 interrupted
+    (the same command goes on).
 
     \b
       r1 run pipeline.yaml

@@ -10,15 +10,15 @@ from typing import Any
 from pydantic import ValidationError
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from pipelines import edges, source
+from pipelines import edges, gates, source
 from pipelines.fields import explain
 from pipelines.graph import Node as StageNode
-from pipelines.graph import Pipeline, Ref, cycle, ordered
+from pipelines.graph import Pipeline, cycle, ordered
 from pipelines.source import Mistakes, did_you_mean
 from pipelines.stage import Stage, StageConfig, known_stages
 
 TOP = ("name", "seed", "rewards", "stages")
-PER_STAGE = ("use", "from", "with")
+PER_STAGE = ("use", "from", "with", "needs")
 FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 STAGE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 TAKEN = ("store",)  # folders beside the runs
@@ -119,15 +119,20 @@ def _stages(
         if plugins_ok and stage is not None and stage.uses_rewards:
             edges.check_rewards(f"stages.{name}.with.rewards", block, mistakes)
     inputs = edges.connect(named, kinds, base, mistakes)
-    _no_cycle(named, inputs, mistakes)
+    needs = gates.connect(named, kinds, inputs, mistakes)
+    parents = {
+        name: [ref.stage for refs in inputs[name].values() for ref in refs if ref.path is None]
+        + ([needs[name].scores] if name in needs else [])
+        for name in named
+    }
+    _no_cycle(named, parents, mistakes)
     if len(mistakes):
         return ()
-    parents = {n: [r.stage for refs in inputs[n].values() for r in refs if r.path is None] for n in named}
     made: list[StageNode] = []
     for name in ordered(parents):
         stage, config = kinds[name], configs[name]
         assert stage is not None and config is not None
-        made.append(StageNode(name, stage, config, inputs[name]))
+        made.append(StageNode(name, stage, config, inputs[name], needs.get(name)))
     return tuple(made)
 
 
@@ -179,10 +184,7 @@ def _config(
     return config
 
 
-def _no_cycle(
-    named: Mapping[str, tuple[Node, Node]], inputs: Mapping[str, Mapping[str, Sequence[Ref]]], mistakes: Mistakes
-) -> None:
-    parents = {n: [r.stage for refs in inputs[n].values() for r in refs if r.path is None] for n in named}
+def _no_cycle(named: Mapping[str, tuple[Node, Node]], parents: Mapping[str, Sequence[str]], mistakes: Mistakes) -> None:
     found = cycle(parents)
     if found:
         trail = " -> ".join(found)

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipelines.artifacts import Artifact
 from pipelines.stage import ONLY, Stage, StageConfig
+
+if TYPE_CHECKING:
+    from pipelines.gates import Gate
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,12 @@ class Node:
     stage: Stage
     config: StageConfig
     inputs: Mapping[str, Sequence[Ref]]
+    gate: Gate | None = None
+
+    def after(self) -> list[str]:
+        """Names of the stages that must be made before it: its parents, and the scores that its gate reads."""
+        gates = [self.gate.scores] if self.gate is not None else []
+        return list(dict.fromkeys([*self.parents(), *gates]))
 
     def parents(self) -> list[str]:
         """Names of the stages it takes something from, each once."""
@@ -62,7 +72,7 @@ class Pipeline:
 
     def until(self, last: str) -> Pipeline:
         """Only `last` and what it needs. KeyError when there is no such stage."""
-        parents = {node.name: node.parents() for node in self.nodes}
+        parents = {node.name: node.after() for node in self.nodes}
         wanted, queue = set[str](), [last]
         while queue:
             name = queue.pop()

@@ -56,6 +56,8 @@ def _cached(made: Made) -> str:
 def _reason(node: Node, identity: Identity, last: Made | None, folder: RunFolder, store: Store, seed: int) -> str:
     """Why a stage with known inputs is not there."""
     record = folder.record(node.name)
+    if record.get("last_status") == "stopped":
+        return f"needs not met last time: {record.get('error', 'no message')}"
     same_attempt = record.get("key") == identity.key
     if same_attempt and record.get("last_status") == "failed":
         return f"failed last time: {record.get('error', 'no message')}"

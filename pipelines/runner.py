@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines import plan, provenance
 from pipelines.artifacts import Artifact
 from pipelines.context import METRICS, Context
+from pipelines.gates import judge
 from pipelines.graph import Node, Pipeline
 from pipelines.keys import Identity
 from pipelines.resolve import Resolver
@@ -23,13 +24,14 @@ from pipelines.store_care import corruption
 if TYPE_CHECKING:
     from rich.console import Console
 
-DONE, FAILED, INTERRUPTED = 0, 1, 130  # exit codes
+DONE, FAILED, STOPPED, INTERRUPTED = 0, 1, 3, 130  # exit codes
 
 
 def run(pipeline: Pipeline, workdir: Path, console: Console, *, until: str | None = None) -> int:
     """Make every stage of the pipeline that is not made yet (`until`: only that stage and what it needs).
 
-    Returns the exit code: 0, 1 when a stage failed, 130 when interrupted (SIGINT, SIGTERM, SIGHUP).
+    Returns the exit code: 0, 1 when a stage failed, 3 when a stage's `needs` are not met, 130 when interrupted (SIGINT,
+    SIGTERM, SIGHUP).
 
     Raises:
         ConfigError: another process is running this pipeline.
@@ -61,6 +63,9 @@ class _Run:
             for node in nodes:
                 began = time.monotonic()
                 try:
+                    if (unmet := self._unmet(node)) is not None:
+                        signals.cleaning = True
+                        return self._stopped(node, unmet)
                     ran += self._step(node, reasons[node.name], signals)
                     if signals.asked:  # it came in a moment that must not be cut short
                         raise KeyboardInterrupt
@@ -76,6 +81,27 @@ class _Run:
         counts = f"{stages}, {len(nodes) - ran} cached, {plan.duration(time.monotonic() - started)}"
         self._say(f"{self.folder.path}: {counts}")
         return DONE
+
+    def _unmet(self, node: Node) -> str | None:
+        """Why a stage must not begin; None where it has no gate or the gate is open."""
+        if node.gate is None:
+            return None
+        try:
+            verdict = judge(node.gate, self.resolver.made[node.gate.scores].output(ONLY).path)
+        except KeyError as error:
+            raise StageError(f"needs: {error.args[0]}") from error
+        if not verdict.passed:
+            return str(verdict)
+        self._line(node, "needs met", str(verdict))
+        return None
+
+    def _stopped(self, node: Node, why: str) -> int:
+        self.folder.update(node.name, "stopped", error=why)
+        self.folder.end("stopped")
+        self._say(f"Stopped before {node.name}: {why} (scores: {node.gate.scores if node.gate else ''}).")
+        kept = ", ".join(self.resolver.made)
+        self._say(f"Kept: {kept}. Change what leads to it, or its `needs`; the same command goes on from there.")
+        return STOPPED
 
     def _discard_damaged(self, nodes: tuple[Node, ...]) -> list[str]:
         """Compare what the stages to be run will read with its digests; what differs is removed and made again."""

@@ -67,7 +67,7 @@ BASE = "stages:\n  base: {use: toy-base}\n"
         ("stages:\n  a: [1]\n", "p.yaml:2: stages.a: must be a mapping, not a list"),
         (BASE + "  base: {use: toy-base}\n", "p.yaml:3: stages.base: duplicate key (first given on line 2)"),
         (BASE + "  a: {<<: {with: {}}, use: toy-base}\n", "p.yaml:3: stages.a.<<: merge keys are not supported"),
-        (BASE + "  a: {use: toy-base, needs: {x: 1}}\n", "p.yaml:3: stages.a.needs: unknown key"),
+        (BASE + "  a: {use: toy-base, needs: {x: 1}}\n", "p.yaml:3: stages.a.needs.x: unknown key"),
         (BASE + "  a: {use: toy-train}\n", "stages.a.from: missing input `model` (one Model) (in this file: base)"),
         (BASE + "  a: {use: toy-train, from: {model: bas}}\n", "unknown stage `bas` (did you mean base?)"),
         (BASE + "  a: {use: toy-train, from: {model: [base]}}\n", "takes one Model, not a list"),

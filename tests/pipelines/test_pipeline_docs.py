@@ -60,7 +60,8 @@ def test_the_file_of_the_page_is_valid(tmp_path: Path) -> None:
 
 
 def test_the_mistakes_of_the_page_are_what_plan_prints(tmp_path: Path) -> None:
-    (tmp_path / "broken.yaml").write_text(blocks(FILE_PAGE, "yaml")[1])
+    (broken,) = (block for block in blocks(FILE_PAGE, "yaml") if block.startswith("name: broken"))
+    (tmp_path / "broken.yaml").write_text(broken)
     (tmp_path / "my_reward.py").touch()
     shown = next(block for block in blocks(FILE_PAGE, "console") if "broken.yaml" in block)
     code = "from pipelines.cli import main; main()"
@@ -98,3 +99,21 @@ def test_the_plan_of_the_page_is_what_plan_prints(tmp_path: Path) -> None:
         return [re.sub(r"[\d.]+ s", "T", re.sub(r" +", " ", line)) for line in text.splitlines()]
 
     assert plain(printed.stdout) == plain("\n".join(shown.splitlines()[1:]))
+
+
+def test_the_gate_shown_is_a_valid_one(tmp_path: Path) -> None:
+    from pipelines import config
+
+    (shown,) = (block for block in blocks(FILE_PAGE, "yaml") if "needs:" in block)
+    stages = "".join(
+        f"  {line}\n"
+        for line in (
+            "base: {use: model}", "problems: {use: problems}",
+            "cold: {use: sft, from: {model: base, samples: problems.cold_start}}",
+            "reason: {use: grpo, from: {model: cold, problems: problems.train}}",
+        )
+    )  # fmt: skip
+    (tmp_path / "gated.yaml").write_text(f"stages:\n{stages}{shown}")
+    gate = config.load(tmp_path / "gated.yaml").node("harvest").gate
+    assert gate is not None
+    assert (gate.scores, gate.model, dict(gate.bounds), gate.vs) == ("check", "reason", {"pass@1": (">=", 0.6)}, "cold")
