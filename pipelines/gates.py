@@ -90,7 +90,7 @@ def _gate(
     def wrong(word: str, what: str, hint: str = "") -> None:
         mistakes.add(nodes[word][1] if word in nodes else next(iter(nodes.values()))[1], f"{path}.{word}", what, hint)
 
-    bounds = {}
+    bounds, before = {}, len(mistakes)
     for word, value in content.items():
         if word in WORDS:
             continue
@@ -106,8 +106,11 @@ def _gate(
     p = content.get("p", 0.05)
     if isinstance(p, bool) or not isinstance(p, (int, float)) or not 0 < p < 1:
         wrong("p", f"must be between 0 and 1, not {p}", "for example 0.05")
+    if len(mistakes) > before:
+        return None
     if not bounds and "vs" not in content:
         wrong("pass@1", "nothing is asked", EXAMPLE)
+        return None
     labels = {
         s: _labels(kind, inputs[s]) for s, kind in kinds.items() if kind is not None and Scores in kind.outputs.values()
     }
