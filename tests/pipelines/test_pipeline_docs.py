@@ -117,3 +117,16 @@ def test_the_gate_shown_is_a_valid_one(tmp_path: Path) -> None:
     gate = config.load(tmp_path / "gated.yaml").node("harvest").gate
     assert gate is not None
     assert (gate.scores, gate.model, dict(gate.bounds), gate.vs) == ("check", "reason", {"pass@1": (">=", 0.6)}, "cold")
+
+
+def test_the_decontamination_shown_is_valid(tmp_path: Path) -> None:
+    from pipelines import config
+
+    page = (ROOT / "docs" / "decontamination.md").read_text()
+    (shown,) = blocks(page, "yaml")
+    before = (
+        "  base: {use: model}\n  problems: {use: problems}\n"
+        "  harvest: {use: sample, from: {model: base, problems: problems.train}}\n"
+    )
+    (tmp_path / "clean.yaml").write_text(f"stages:\n{before}{shown}")
+    assert {node.stage.name for node in config.load(tmp_path / "clean.yaml").nodes} >= {"clean", "clean-samples"}
