@@ -25,6 +25,7 @@ EXAMPLES = """DeepSeek-R1's post-training recipe as one program: one YAML file s
   r1 run demo/pipeline.yaml --until cold --set stages.cold.with.epochs=3
   r1 show runs/demo                              what each stage came to; --json for scripts
   r1 show runs/demo/cold                         one stage: config, numbers, versions, files
+  r1 why runs/demo                               why it did not get better, and what to try
 
 Every kind of stage is a command too, by the same code path: `r1 sft --help`.
 """
@@ -139,6 +140,24 @@ def report(run: RunName, workdir: Workdir = Path("runs")) -> None:
 
     folder, _ = showing.find(run, workdir)
     typer.echo(render(folder))
+
+
+@app.command()
+def why(run: RunName, workdir: Workdir = Path("runs")) -> None:
+    """Why a run did not get better: what stands out in its numbers, in plain words, and what to try.
+
+    \b
+      r1 why runs/r1-tiny
+    """
+    from pipelines import show as showing
+    from pipelines.why import findings
+
+    folder, stage = showing.find(run, workdir)
+    found = [finding for finding in findings(folder) if stage in ("", finding.stage)]
+    for finding in found:
+        typer.echo(finding.text())
+    if not found:
+        typer.echo("nothing stands out: no failure, no cut-off answers, no dead groups, no gap to the engine")
 
 
 @app.command()
