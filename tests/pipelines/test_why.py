@@ -90,6 +90,6 @@ def test_the_command_says_it_in_plain_words(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
     assert done.stdout == (
         "reason: many answers are cut off before they end\n"
-        "    seen: finished 0.883 -> 0.517 at max_tokens None, length 107 -> 293\n"
+        "    seen: finished 0.886 -> 0.514 at max_tokens None, length 107 -> 293\n"
         "    try:  raise max_tokens; or mask_truncated, and a length reward that falls before the cut\n"
     )
