@@ -68,6 +68,7 @@ def _layers(level: dict[str, Any]) -> list[str]:
         "no_new_privs": level["no_new_privs"],
         "no capabilities": level["capabilities_dropped"],
         "private files": level["private_files"],
+        "cgroup": level["cgroup"],
     }
     lack = [name.partition(" 0")[0] for name, there in have.items() if not there]
     layers = ", ".join(name for name, there in have.items() if there)

@@ -139,6 +139,8 @@ def _ending(outcome: Outcome, limits: Limits) -> tuple[Verdict, str]:
     if killed in ("wall", "idle"):
         limit = limits.wall_s if killed == "wall" else limits.idle_s
         return "time_limit", f"more than {limit:g} s {'in all' if killed == 'wall' else 'without computing'}"
+    if killed == "memory":
+        return "memory_limit", "out of memory, with what the kernel kept for it"
     if outcome.signal:
         return "runtime_error", f"ended by signal {outcome.signal}"
     complaint = _text_of(outcome.frames, b"E")

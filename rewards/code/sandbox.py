@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from rewards.code import cgroup
 from rewards.code.types import LEVELS, InfrastructureError, Level, Limits
 
 START_S = 30.0
@@ -28,7 +29,7 @@ Stop = Callable[[Frame], bool]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one child did. `signal` > 0 if a signal ended it; `killed`: cpu, idle, wall, output, asked, or empty."""
+    """What one child did. `signal` > 0 if one ended it; `killed`: cpu, idle, wall, output, memory, asked, or empty."""
 
     output: bytes
     frames: list[Frame]
@@ -66,13 +67,16 @@ class Sandbox:
         finally:
             theirs.close()
         self._control = ours
-        self._closer = weakref.finalize(self, _stop, self._process, ours, os.getpid())
+        self._group = _in_a_group(self._process.pid)
+        self._closer = weakref.finalize(self, _stop, self._process, ours, self._group, os.getpid())
         ours.settimeout(START_S)
+        with contextlib.suppress(OSError):  # a server that is dead already shows in the reply
+            ours.send(b"go")
         hello = self._reply()
         if "failed" in hello:
             self.close()
             raise _Refused(hello["failed"])
-        self.layers: dict[str, Any] = hello["level"]
+        self.layers: dict[str, Any] = hello["level"] | {"cgroup": self._group is not None}
 
     def _reply(self) -> dict[str, Any]:
         try:
@@ -98,6 +102,11 @@ class Sandbox:
         Raises:
             Unheard: the server is dead.
         """
+        if self._group is not None:
+            try:
+                self._group.allow(limits.memory_bytes)
+            except OSError as error:
+                raise InfrastructureError(f"the control group refuses {limits.memory_bytes} bytes: {error}") from error
         results, results_write = os.pipe()
         payload_file = _memory_file(json.dumps(payload).encode())
         files = {"results": results_write}
@@ -130,6 +139,10 @@ class Sandbox:
     @property
     def alive(self) -> bool:
         return self._process.poll() is None
+
+    def ran_out_of_memory(self) -> bool:
+        """Whether the kernel killed something here because the control group was out of memory."""
+        return self._group is not None and self._group.ran_out()
 
 
 class Child:
@@ -222,6 +235,8 @@ class Child:
         number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
         killed = killed or reply["killed"]
         if number == 9 and not killed:
+            if self._server.ran_out_of_memory():
+                return Outcome(output, frames, -1, number, cpu_s, "memory")
             if cpu_s < self._cpu_s - 0.5:
                 raise InfrastructureError("the child was killed from outside (by hand, or out of memory)")
             killed = "cpu"
@@ -256,7 +271,20 @@ class _Frames:
             yield self.whole[self._seen - 1]
 
 
-def _stop(process: subprocess.Popen[bytes], control: socket.socket, owner: int) -> None:
+def _in_a_group(pid: int) -> cgroup.ControlGroup | None:
+    group = cgroup.make()
+    if group is not None:
+        try:
+            group.add(pid)
+        except OSError:
+            group.remove()
+            return None
+    return group
+
+
+def _stop(
+    process: subprocess.Popen[bytes], control: socket.socket, group: cgroup.ControlGroup | None, owner: int
+) -> None:
     if os.getpid() != owner:  # a forked copy of the grader: the server is not its to stop
         return
     control.close()  # the server sees the end of its control socket, kills its child and leaves
@@ -265,6 +293,8 @@ def _stop(process: subprocess.Popen[bytes], control: socket.socket, owner: int) 
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+    if group is not None:
+        group.remove()
 
 
 def _memory_file(data: bytes) -> int:
@@ -334,7 +364,7 @@ def sandbox_level() -> dict[str, Any]:
     """Which isolation this machine gives, tried rather than assumed.
 
     Keys: `name` (a `Level`), `namespaces` (names), `private_files`, `seccomp`, `landlock` (ABI version, 0 without),
-    `no_new_privs`, `capabilities_dropped`, `rlimits`, and `refused`: why there are no namespaces, or "".
+    `no_new_privs`, `capabilities_dropped`, `rlimits`, `cgroup`, and `refused`: why there are no namespaces, or "".
     """
     layers = sandbox().layers
     return {"name": level_name(layers), "rlimits": True, **layers, "refused": _REFUSED.get("namespaces", "")}

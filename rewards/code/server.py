@@ -268,6 +268,7 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_STACK, (wanted, hard))
         os.execv(sys.executable, [sys.executable, "-I", "-S", "-X", "utf8", *sys.argv])
     control = socket.socket(fileno=int(sys.argv[1]))
+    control.recv(16)  # by now this process is in its control group, if there is one
     try:
         server = Server(control, sys.argv[2])
     except OSError as error:

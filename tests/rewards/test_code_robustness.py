@@ -153,3 +153,38 @@ def test_a_forked_grader_starts_its_own_servers():
         os._exit(0 if run(*FORMS[0]).passed else 1)
     assert os.waitpid(pid, 0)[1] == 0
     assert run(*FORMS[0]).passed
+
+
+def test_a_control_group_bounds_the_whole_and_goes_away():
+    group = sandboxes.sandbox()._group
+    if group is None:
+        pytest.skip("no control group can be made here")
+    group._limit_file.write_text(str(100 << 20))
+    report = run("print(len(bytearray(b'x') * (200 << 20)))", ECHO)
+    assert report.verdicts == ["memory_limit"] and "out of memory" in report.detail, report
+    folders = {group._memory, group._processes}
+    assert all(folder.exists() for folder in folders)
+    sandboxes.discard()
+    assert not any(folder.exists() for folder in folders)
+    assert run(*FORMS[1]).passed
+
+
+def test_groups_of_killed_graders_are_swept():
+    if sandboxes.sandbox()._group is None:
+        pytest.skip("no control group can be made here")
+    gone = os.fork()
+    if gone == 0:
+        run(*FORMS[0])
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(gone, 0)
+    deadline = time.monotonic() + 10
+    while find_groups(gone) and time.monotonic() < deadline:
+        time.sleep(0.05)
+        sandboxes.discard()
+        sandboxes.sandbox()
+    assert find_groups(gone) == []
+
+
+def find_groups(pid):
+    parents = {folder.parent for folder in (sandboxes.sandbox()._group._memory, sandboxes.sandbox()._group._processes)}
+    return [path for parent in parents for path in parent.glob(f"r1-sandbox-{pid}-*")]
