@@ -7,6 +7,7 @@ tmpfs `/tmp` to write in. Each child then gets a pid namespace of its own, in wh
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import struct
@@ -114,6 +115,10 @@ def _private_root(isolate: Any) -> int:
     mount(b"proc", BASE + "/proc", b"proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, None)
     proc = os.open(BASE + "/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     call(libc.umount2, (BASE + "/proc").encode(), MNT_DETACH)
+    with contextlib.suppress(OSError):  # for /dev/stdin: a view in which a program finds itself alone
+        mount(b"proc", BASE + "/proc", b"proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, b"hidepid=4,subset=pid")
+        os.symlink("/proc/self/fd/0", BASE + "/dev/stdin")
+        os.symlink("/proc/self/fd/1", BASE + "/dev/stdout")
     os.chdir(BASE)
     call(libc.syscall, PIVOT_ROOT[os.uname().machine], b".", b".")
     call(libc.umount2, b".", MNT_DETACH)

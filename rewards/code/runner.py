@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import atexit
 import builtins
-import io
 import json
 import os
 import struct
@@ -197,10 +196,13 @@ def _serve(payload: dict[str, Any], codec: Any, send: Send, most_bytes: int) -> 
 
 def prepare() -> None:
     """In the server, once: the standard streams of every child, over whatever its descriptors 0, 1 and 2 will be."""
-    sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, "r", closefd=False)), encoding="utf-8")
-    out = io.BufferedWriter(io.FileIO(1, "w", closefd=False))
-    sys.stdout = io.TextIOWrapper(out, encoding="utf-8", errors="surrogateescape", write_through=False)
-    sys.stderr = io.TextIOWrapper(io.FileIO(2, "w", closefd=False), encoding="utf-8", errors="replace")
+    sys.stdin, sys.stdout, sys.stderr = (
+        open(0, encoding="utf-8", errors="surrogateescape", closefd=False),  # noqa: SIM115
+        open(1, "w", encoding="utf-8", errors="surrogateescape", closefd=False),  # noqa: SIM115
+        open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False, buffering=1),  # noqa: SIM115
+    )
+    for stream, name in ((sys.stdin, "<stdin>"), (sys.stdout, "<stdout>"), (sys.stderr, "<stderr>")):
+        stream.buffer.raw.name = name  # type: ignore[attr-defined]
     sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr  # type: ignore[misc]
     sys.argv = ["submission.py"]
     vars(builtins).update(exit=sys.exit, quit=sys.exit)  # what `site` adds, which this interpreter runs without

@@ -115,6 +115,7 @@ class Sandbox:
             if stdin is not None:
                 files["stdin"] = _memory_file(stdin)
                 output, files["stdout"] = os.pipe()
+                os.fchmod(output, 0o666)  # `nobody` may open it again as /dev/stdout
             lent = {"payload": payload_file} | ({} if channel is None else {"channel": channel.fileno()})
             names, given = [*files, *lent], [*files.values(), *lent.values()]
             seconds = max(1, int(-(-(cpu_s or limits.cpu_s) // 1)))

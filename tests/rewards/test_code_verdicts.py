@@ -197,6 +197,13 @@ HONEST = {
     "signals of its own": "import signal\nsignal.signal(signal.SIGALRM, lambda *a: print(2 * int(input())))\n"
     "signal.setitimer(signal.ITIMER_REAL, 0.01)\nsignal.pause()",
     "dup": "import os, sys\nos.dup2(1, 9)\nos.write(9, b'%d' % (2 * int(input())))",
+    "fast input": "import sys\nfrom io import BytesIO\nimport os\n"
+    "class F:\n    def __init__(s, file):\n        s.fd = file.fileno()\n"
+    "        s.out = 'x' in file.mode or 'r' not in file.mode\n"
+    "    def read(s): return os.read(s.fd, max(os.fstat(s.fd).st_size, 8192))\n"
+    "i, o = F(sys.stdin), F(sys.stdout)\nassert o.out and not i.out\nos.write(o.fd, b'%d' % (2 * int(i.read())))",
+    "/dev/stdin": "print(2 * int(open('/dev/stdin').read()))",
+    "/dev/stdout": "open('/dev/stdout', 'w').write(str(2 * int(input())))",
     "profile": "import cProfile\ncProfile.run('x = 2 * int(input())', '/dev/null')\nprint(x)",
     "exec": "exec('def f(x):\\n  return 2 * x')\nprint(f(int(input())))",
     "random": "import random, secrets, os\nrandom.random(), secrets.token_bytes(3), os.urandom(3)\n"
