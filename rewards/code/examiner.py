@@ -39,7 +39,7 @@ class Submission:
 
     def __init__(self, runner: Any, codec: Any, most_bytes: int) -> None:
         self._send = runner.frame_writer(1 << 62, runner.CHANNEL)
-        self._receive = runner.frame_reader(runner.CHANNEL)
+        self._receive = runner.frame_reader(runner.CHANNEL, most_bytes + 4096)
         self._codec, self._most_bytes = codec, most_bytes
         self.gone = False
         self.raised: BaseException | None = None

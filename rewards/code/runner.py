@@ -51,24 +51,26 @@ def frame_writer(most_bytes: int, descriptor: int = RESULT) -> Send:
     return send
 
 
-def frame_reader(descriptor: int) -> Callable[[], tuple[bytes, bytes] | None]:
-    """A function that reads one frame, or None at the end."""
-    read, unpack, size = os.read, struct.unpack, len
+def frame_reader(descriptor: int, most_bytes: int) -> Callable[[], tuple[bytes, bytes] | None]:
+    """A function that reads one frame, or None at the end (also where a frame is larger than it may be)."""
+    read, unpack, size, join = os.read, struct.unpack, len, b"".join
 
     def exactly(count: int) -> bytes:
-        data = b""
-        while size(data) < count:
-            piece = read(descriptor, count - size(data))
+        pieces = []
+        while count:
+            piece = read(descriptor, count)
             if not piece:
                 return b""
-            data += piece
-        return data
+            pieces.append(piece)
+            count -= size(piece)
+        return join(pieces)
 
     def receive() -> tuple[bytes, bytes] | None:
         head = exactly(4)
         if not head:
             return None
-        body = exactly(unpack("<I", head)[0])
+        length = unpack("<I", head)[0]
+        body = exactly(length) if length <= most_bytes else b""
         return (body[:1], body[1:]) if body else None
 
     return receive
@@ -162,7 +164,7 @@ def _serve(payload: dict[str, Any], codec: Any, send: Send, most_bytes: int) -> 
     A request is `[verb, handle, name, arguments, keywords, copy back]`; an answer `V [value, arguments]` or `E text`.
     """
     encode, decode, complain = codec.encode, codec.decode, _complain
-    answer, receive = frame_writer(1 << 62, CHANNEL), frame_reader(CHANNEL)
+    answer, receive = frame_writer(1 << 62, CHANNEL), frame_reader(CHANNEL, 1 << 31)
     objects: list[Any] = []
     module = _module("submission")
 

@@ -156,6 +156,8 @@ def test_ways_to_fail_a_test_program():
     assert verdicts("import time\ndef f(x): time.sleep(99)", CHECK) == ["time_limit"]
     assert verdicts("def f(x): return bytearray(10**10)", CHECK) == ["memory_limit"]
     assert verdicts("def f(x): return x", check("while f(1): pass")) == ["time_limit"]
+    flood = "import os\nos.write(5, b'\\xff' * 8)\nwhile True: os.write(5, bytes(1 << 16))"
+    assert verdicts(flood, CHECK)[0] in ("runtime_error", "time_limit")
 
 
 HONEST = {
