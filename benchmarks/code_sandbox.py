@@ -3,8 +3,9 @@
     python benchmarks/code_sandbox.py [--seconds 1.0] [--rounds 5]
 
 Every way runs the same program (reads a number, prints its double; or a function called with it) in turns of
-`--seconds`, `--rounds` times over; the table gives medians. The process is pinned to one core. Ways marked with a
-star do not isolate anything.
+`--seconds`, `--rounds` times over; the table gives medians of runs per second of the wall clock and per second of CPU
+time, all processes counted; the ratios are of the latter, which other work on the machine changes little. Pinned to one
+core. Ways marked with a star do not isolate anything.
 """
 
 from __future__ import annotations
@@ -104,24 +105,39 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    rates: dict[str, list[float]] = {}
+    rates: dict[str, list[tuple[float, float]]] = {}
     for _ in range(args.rounds):
         for name, way in ways().items():
             with contextlib.suppress(LookupError):  # this machine has no such level
                 if not way():  # the first one starts a server
                     raise SystemExit(f"{name}: wrong verdict")
-                count, started = 0, time.perf_counter()
+                count, started, busy = 0, time.perf_counter(), cpu_s()
                 while (spent := time.perf_counter() - started) < args.seconds:
                     count += way()
-                rates.setdefault(name, []).append(count / spent)
-    middle = {name: statistics.median(values) for name, values in rates.items()}
+                rates.setdefault(name, []).append((count / spent, count / (cpu_s() - busy)))
+    middle = {
+        name: [statistics.median(column) for column in zip(*values, strict=True)] for name, values in rates.items()
+    }
     bases = [name for name in middle if name.startswith("fresh")]
-    print(
-        f"{'one core':<38}{'per s':>8}{'ms each':>9}"
-        + "".join(f"{'x ' + base.split('(')[1].rstrip(' *)'):>20}" for base in bases)
-    )
-    for name, rate in middle.items():
-        print(f"{name:<38}{rate:>8.0f}{1000 / rate:>9.2f}" + "".join(f"{rate / middle[base]:>20.2f}" for base in bases))
+    titles = "".join(f"{'x ' + base.split('(')[1].rstrip(' *)'):>20}" for base in bases)
+    print(f"{'one core':<38}{'per s':>8}{'per CPU s':>11}{titles}")
+    for name, (wall, cpu) in middle.items():
+        counted = not name.startswith("bubblewrap")  # its processes are not all waited for: the wall clock then
+        ratios = [cpu / middle[base][1] if counted else wall / middle[base][0] for base in bases]
+        shown = f"{cpu:>11.0f}" if counted else f"{'-':>11}"
+        print(f"{name:<38}{wall:>8.0f}{shown}" + "".join(f"{ratio:>20.2f}" for ratio in ratios))
+
+
+def cpu_s() -> float:
+    """CPU seconds so far of this process, those it has waited for, and the servers below it with their children."""
+    total, below = sum(os.times()[:4]), [os.getpid()]
+    for pid in below:
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{pid}/children") as file:
+            below += map(int, file.read().split())
+    for pid in below[1:]:
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/stat") as file:
+            total += sum(map(int, file.read().rpartition(")")[2].split()[11:15])) / os.sysconf("SC_CLK_TCK")
+    return total
 
 
 if __name__ == "__main__":
