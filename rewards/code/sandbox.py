@@ -44,7 +44,7 @@ class _Refused(InfrastructureError):
 
 
 class Unheard(InfrastructureError):
-    """The server was dead before its child read the request: nothing has run, a new server may be asked."""
+    """No submission has run yet (the server was dead, or the child ended before it was isolated): ask a new server."""
 
 
 class Sandbox:
@@ -232,7 +232,9 @@ class Child:
             raise InfrastructureError(f"the code sandbox cannot start a child: {reply['failed']}")
         status, cpu_s = reply["status"], reply["cpu_s"]
         if not reply["isolated"]:
-            raise InfrastructureError(f"the child was not isolated (status {status})")
+            raise Unheard(
+                f"the child was not isolated (status {status}{', ' if reply['killed'] else ''}{reply['killed']})"
+            )
         number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
         killed = killed or reply["killed"]
         if number == 9 and not killed:
