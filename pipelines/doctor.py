@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+from typing import Any
 
 from pipelines import provenance
 
@@ -44,14 +45,32 @@ def _vllm() -> Line:
 
 
 def _sandbox() -> list[Line]:
-    """Run one harmless program and one that never ends through the code grader."""
-    from rewards import code
+    """The level of the code sandbox, its layers, and one program that it runs."""
+    from rewards.code import InfrastructureError, run, sandbox_level
 
-    if not hasattr(code, "run"):
-        return [(False, "sandbox", "rewards.code has no runner")]
-    tests = {"type": "call", "fn_name": "f", "inputs": [[2]], "outputs": [4]}
     try:
-        good = code.run("def f(x):\n    return x + x", tests)
-    except OSError as error:
-        return [(False, "sandbox", f"cannot start a program: {error}")]
-    return [(good.passed, "sandbox", "runs code" if good.passed else f"verdict {good.verdicts}")]
+        level = sandbox_level()
+    except InfrastructureError as error:
+        return [(False, "sandbox", str(error))]
+    tests = {"type": "call", "fn_name": "f", "inputs": [[2]], "outputs": [4]}
+    report = run("def f(x):\n    return x + x", tests, min_level="none")
+    works = "runs code" if report.passed else f"FAILS: {report.detail}"
+    fine = report.passed and level["name"] in ("kernel", "namespaces")
+    return [(fine, "sandbox", f"level {level['name']}, {works}"), *[(True, "", line) for line in _layers(level)]]
+
+
+def _layers(level: dict[str, Any]) -> list[str]:
+    refused = f"none ({level['refused']})" if level["refused"] else "none"
+    have = {
+        "seccomp": level["seccomp"],
+        f"Landlock {level['landlock']}": level["landlock"],
+        "rlimits": level["rlimits"],
+        "no_new_privs": level["no_new_privs"],
+        "no capabilities": level["capabilities_dropped"],
+        "private files": level["private_files"],
+        "cgroup": level["cgroup"],
+    }
+    lack = [name.partition(" 0")[0] for name, there in have.items() if not there]
+    layers = ", ".join(name for name, there in have.items() if there)
+    without = f"; not {', '.join(lack)}" if lack else ""
+    return [f"namespaces: {' '.join(level['namespaces']) or refused}", f"layers: {layers}{without}"]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines import plan, provenance
+from pipelines import isolation, plan, provenance
 from pipelines.artifacts import Artifact
 from pipelines.context import METRICS, Context
 from pipelines.gates import judge
@@ -34,8 +34,9 @@ def run(pipeline: Pipeline, workdir: Path, console: Console, *, until: str | Non
     SIGTERM, SIGHUP).
 
     Raises:
-        ConfigError: another process is running this pipeline.
+        ConfigError: another process is running this pipeline, or programs cannot be isolated as it asks for.
     """
+    isolation.require((pipeline.until(until) if until else pipeline).nodes)
     folder = RunFolder(workdir, pipeline.name)
     store = Store(workdir / "store")
     with folder.lock(), store.shared():

@@ -1,25 +1,39 @@
-"""A fixed encoding of plain Python values between the grader and the sandbox; also loaded inside the sandbox.
+"""A fixed encoding of plain Python values between grader, examiner and submission; also loaded inside the sandbox.
 
-Encoding goes by exact type with builtins bound when this module loads, before any submission: no `__eq__`, `__repr__`,
-`__reduce__` or patched library of the submission is ever called. Depth, item and byte budgets bound both directions.
-What has no encoding becomes `Opaque`, which equals nothing.
+Encoding goes by the real type (`type(value)`, a subclass as its base) with builtins bound when this module loads,
+before any submission: no `__eq__`, `__repr__`, `__reduce__` or patched library of the submission is ever called.
+Depth, item and byte budgets bound both directions. Anything else crosses as a handle: a number that means nothing
+outside (`Opaque`, which equals nothing), or an object that the examiner may call (`examiner.Remote`).
 """
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict, defaultdict, deque
+import itertools
+from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 DEEPEST = 200
 MOST_ITEMS = 2_000_000
 
-_type, _len, _int, _float, _str, _bytes = type, len, int, float, str, bytes
-_to_hex, _float_hex, _encode_text, _dict_items = hex, float.hex, str.encode, dict.items
+_next, _type, _len, _int, _float, _str, _bytes, _bool = next, type, len, int, float, str, bytes, bool
+_to_hex, _float_hex, _encode_text, _issubclass = hex, float.hex, str.encode, issubclass
+_bit_length, _index, _to_float, _plain_text, _plain_bytes = int.bit_length, int.__index__, float, str.__str__, bytes
+_real, _imaginary = complex.real.__get__, complex.imag.__get__  # type: ignore[attr-defined]
 _iterate: dict[Any, Any] = {
     list: list.__iter__, tuple: tuple.__iter__, set: set.__iter__, frozenset: frozenset.__iter__, deque: deque.__iter__,
+    dict: dict.items,
 }  # fmt: skip
-_SEQUENCES: dict[Any, bytes] = {list: b"l", tuple: b"t", set: b"S", frozenset: b"Z", deque: b"q"}
-_DICTS = frozenset({dict, defaultdict, OrderedDict, Counter})
+_size: dict[Any, Any] = {kind: kind.__len__ for kind in _iterate}
+_TAGS: dict[Any, bytes] = {list: b"l", tuple: b"t", set: b"S", frozenset: b"Z", deque: b"q", dict: b"d"}
+_BASES = (int, float, str, bytes, list, tuple, dict, set, frozenset, deque, complex, bytearray)
+_PLAIN = frozenset(_BASES)
+_ITERATORS = frozenset({
+    map, filter, zip, enumerate, reversed, range, type(_ for _ in ()), type({}.keys()), type({}.values()),
+    type({}.items()), type(iter([])), type(iter(())), type(iter({})), type(iter("")), type(iter(range(0))),
+    itertools.chain, itertools.islice, itertools.takewhile, itertools.accumulate, itertools.combinations,
+    itertools.permutations, itertools.product, itertools.starmap, itertools.zip_longest,
+})  # fmt: skip
 _ValueError = ValueError
 
 
@@ -32,8 +46,13 @@ class Opaque:
     __hash__ = None  # type: ignore[assignment]
 
 
-def encode(value: Any, most_bytes: int) -> bytes:
-    """Encode a value.
+def no_handle(value: Any) -> int:
+    """Every other object is the same stranger."""
+    return 0
+
+
+def encode(value: Any, most_bytes: int, handle: Callable[[Any], int] = no_handle) -> bytes:
+    """Encode a value; `handle` numbers what is no plain value.
 
     Raises:
         ValueError: it is nested too deeply (a cycle, too) or too large.
@@ -52,42 +71,53 @@ def encode(value: Any, most_bytes: int) -> bytes:
         kind = _type(value)
         if depth > DEEPEST:
             raise _ValueError("the value is nested too deeply")
-        if value is None or value is True or value is False:
+        if value is None or kind is _bool:
             put(b"N" if value is None else b"T" if value is True else b"F")
-        elif kind is _int:
-            if value.bit_length() > 4 * budget[0]:
+            return
+        if kind not in _PLAIN and kind not in _ITERATORS:
+            kind = _next((base for base in _BASES if _issubclass(kind, base)), kind)
+        if kind is _int:
+            if _bit_length(value) > 4 * budget[0]:
                 raise _ValueError("the value is too large")
-            put(b"i" + _encode_text(_to_hex(value)) + b";")
+            put(b"i" + _encode_text(_to_hex(_index(value))) + b";")
         elif kind is _float:
             put(b"f" + _encode_text(_float_hex(value)) + b";")
         elif kind is complex:
-            put(b"c" + _encode_text(_float_hex(value.real) + "," + _float_hex(value.imag)) + b";")
-        elif kind is _str or kind is _bytes:
-            raw = _encode_text(value, "utf-8", "surrogatepass") if kind is _str else value
-            put((b"s" if kind is _str else b"b") + _encode_text(_to_hex(_len(raw))) + b";" + raw)
-        elif kind in _SEQUENCES:
-            put(_SEQUENCES[kind] + _encode_text(_to_hex(_len(value))) + b";")
+            put(b"c" + _encode_text(_float_hex(_real(value)) + "," + _float_hex(_imaginary(value))) + b";")
+        elif kind is _str:
+            text(b"s", _encode_text(value, "utf-8", "surrogatepass"))
+        elif kind is _bytes or kind is bytearray:
+            text(b"b" if kind is _bytes else b"y", bytes.join(b"", (value,)))
+        elif kind in _TAGS:
+            put(_TAGS[kind] + _encode_text(_to_hex(_size[kind](value))) + b";")
             for item in _iterate[kind](value):
-                walk(item, depth + 1)
-        elif kind in _DICTS:
-            put(b"d" + _encode_text(_to_hex(_len(value))) + b";")
-            for key, item in _dict_items(value):
-                walk(key, depth + 1)
+                if kind is dict:
+                    walk(item[0], depth + 1)
+                    walk(item[1], depth + 1)
+                else:
+                    walk(item, depth + 1)
+        elif kind in _ITERATORS:
+            items = [*itertools.islice(value, MOST_ITEMS)]  # what remains of it; its end is not waited for
+            put((b"r" if kind is range else b"I") + _encode_text(_to_hex(_len(items))) + b";")
+            for item in items:
                 walk(item, depth + 1)
         else:
-            put(b"O")
+            put(b"O" + _encode_text(_to_hex(handle(value))) + b";")
+
+    def text(tag: bytes, raw: bytes) -> None:
+        put(tag + _encode_text(_to_hex(_len(raw))) + b";" + raw)
 
     walk(value, 0)
     return b"".join(pieces)
 
 
-def decode(data: bytes) -> Any:
+def decode(data: bytes, resolve: Callable[[int], Any] | None = None) -> Any:
     """The value again; input from a submission's process is not trusted to be well-formed.
 
     Raises:
         ValueError: malformed.
     """
-    reader = _Reader(data)
+    reader = _Reader(data, resolve or (lambda number: Opaque()))
     value = reader.value(0)
     if reader.position != len(data):
         raise ValueError("trailing bytes")
@@ -95,9 +125,10 @@ def decode(data: bytes) -> Any:
 
 
 class _Reader:
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, resolve: Callable[[int], Any]) -> None:
         self.data = data
         self.position = 0
+        self.resolve = resolve
 
     def field(self) -> str:
         end = self.data.find(b";", self.position)
@@ -118,8 +149,10 @@ class _Reader:
             raise ValueError("too deep or cut short")
         tag = self.data[self.position : self.position + 1]
         self.position += 1
-        if tag in b"NTFO":
-            return {b"N": None, b"T": True, b"F": False, b"O": Opaque()}[tag]
+        if tag in b"NTF":
+            return {b"N": None, b"T": True, b"F": False}[tag]
+        if tag == b"O":
+            return self.resolve(int(self.field(), 16))
         if tag == b"i":
             return int(self.field(), 16)
         if tag == b"f":
@@ -127,11 +160,11 @@ class _Reader:
         if tag == b"c":
             real, _, imaginary = self.field().partition(",")
             return complex(float.fromhex(real), float.fromhex(imaginary))
-        if tag in b"sb":
+        if tag in b"sby":
             size = self.size()
             raw = self.data[self.position : self.position + size]
             self.position += size
-            return raw.decode("utf-8", "surrogatepass") if tag == b"s" else raw
+            return raw.decode("utf-8", "surrogatepass") if tag == b"s" else raw if tag == b"b" else bytearray(raw)
         if tag == b"d":
             pairs = [(self.value(depth + 1), self.value(depth + 1)) for _ in range(self.size())]
             return {_hashable(key): item for key, item in pairs}
@@ -146,10 +179,24 @@ def _collection(tag: bytes, items: list[Any]) -> Any:
         return tuple(items)
     if tag == b"q":
         return deque(items)
+    if tag == b"I":
+        return iter(items)
+    if tag == b"r":
+        return _as_range(items)
     if tag in b"SZ":
         hashable = [_hashable(item) for item in items]
         return set(hashable) if tag == b"S" else frozenset(hashable)
     raise ValueError(f"unknown tag {tag!r}")
+
+
+def _as_range(items: list[Any]) -> range:
+    if not all(type(item) is int for item in items):
+        raise ValueError("a range of something else than ints")
+    step = items[1] - items[0] if len(items) > 1 else 1
+    made = range(items[0], items[0] + step * len(items), step) if items and step else range(0)
+    if list(made) != items:
+        raise ValueError("no range")
+    return made
 
 
 def _hashable(value: Any) -> Any:

@@ -1,9 +1,12 @@
 """When is an output right? Standard output line by line, call results by type and value.
 
-Standard output: trailing white space of each line and trailing empty lines are ignored, nothing else is; floats are
-compared as text. Call results: ints, strings and so on exactly; bool is not int; a float (on either side) within 1e-9
-relative, or the test's own tolerance; NaN never. Because JSON knows neither, a tuple or set may answer an expected
-list (a set in any order, without duplicates), and int keys may answer their string form.
+Standard output: white space at the end of a line and empty lines at the end are ignored, `\\r\\n` is `\\n`, nothing
+else is. With a tolerance, a word that is a number on both sides may differ by so much.
+
+Call results: ints, strings and so on exactly; bool is not int; floats (on either side) within a relative 1e-9, or
+within the tolerance that is asked for, relative or absolute; NaN never. Containers item by item. Because JSON knows
+neither, a tuple or set may answer an expected list (a set in any order, without duplicates), and int keys may answer
+their string form.
 """
 
 from __future__ import annotations
@@ -14,9 +17,14 @@ from typing import Any
 RELATIVE = 1e-9
 
 
-def same_output(expected: str, actual: str) -> bool:
+def same_output(expected: str, actual: str, tolerance: float = 0.0) -> bool:
     """Whether two standard outputs are the same."""
-    return _lines(expected) == _lines(actual)
+    wanted, got = _lines(expected), _lines(actual)
+    if wanted == got:
+        return True
+    return tolerance > 0 and len(wanted) == len(got) and all(
+        _same_words(a.split(), b.split(), tolerance) for a, b in zip(wanted, got, strict=True)
+    )  # fmt: skip
 
 
 def _lines(text: str) -> list[str]:
@@ -26,47 +34,55 @@ def _lines(text: str) -> list[str]:
     return lines
 
 
-def same_result(expected: Any, actual: Any, tolerance: float = 0.0, *, exact: bool = False) -> bool:
-    """Whether a call returned the expected value. `exact`: Python values, so a tuple does not answer a list."""
+def _same_words(expected: list[str], actual: list[str], tolerance: float) -> bool:
+    return len(expected) == len(actual) and all(
+        a == b or _same_number(_number(a), _number(b), tolerance) for a, b in zip(expected, actual, strict=True)
+    )
+
+
+def _number(word: str) -> float:
+    try:
+        return float(word) if len(word) <= 400 and "_" not in word else math.nan
+    except ValueError:
+        return math.nan
+
+
+def same_result(expected: Any, actual: Any, tolerance: float = RELATIVE) -> bool:
+    """Whether a call returned the expected value."""
     if isinstance(expected, bool) or isinstance(actual, bool) or expected is None or actual is None:
-        numbers = _plain_number(expected) and _plain_number(actual)
-        return expected is actual or (exact and numbers and bool(expected == actual))
+        return expected is actual
     if isinstance(expected, (int, float)) and isinstance(actual, (int, float)):
         return _same_number(expected, actual, tolerance)
-    if isinstance(expected, complex) or isinstance(actual, complex):
-        numbers = isinstance(expected, (int, float, complex)) and isinstance(actual, (int, float, complex))
-        return numbers and abs(expected - actual) <= max(tolerance, RELATIVE * abs(expected))
-    if isinstance(expected, list) and not exact:
+    if isinstance(expected, complex) and isinstance(actual, (int, float, complex)):
+        return abs(expected - actual) <= tolerance * max(1.0, abs(expected))
+    if isinstance(expected, list):
         if isinstance(actual, (set, frozenset)):
             return _same_members(expected, actual)
-        return isinstance(actual, (list, tuple)) and _same_items(expected, actual, tolerance, exact)
-    if isinstance(expected, (list, tuple)):
-        return type(expected) is type(actual) and _same_items(expected, actual, tolerance, exact)
+        return isinstance(actual, (list, tuple)) and _same_items(expected, actual, tolerance)
+    if isinstance(expected, tuple):
+        return isinstance(actual, tuple) and _same_items(expected, actual, tolerance)
     if isinstance(expected, dict):
-        return isinstance(actual, dict) and _same_dict(expected, actual, tolerance, exact)
+        return isinstance(actual, dict) and _same_dict(expected, actual, tolerance)
     if isinstance(expected, (set, frozenset)):
         return isinstance(actual, (set, frozenset)) and bool(expected == actual)
     return type(expected) is type(actual) and bool(expected == actual)
 
 
-def _plain_number(value: Any) -> bool:
-    return isinstance(value, (bool, int, float))
-
-
 def _same_number(expected: float, actual: float, tolerance: float) -> bool:
     if isinstance(expected, int) and isinstance(actual, int):
-        return expected == actual or (tolerance > 0 and abs(expected - actual) <= tolerance)
+        return expected == actual
     try:
         if not math.isfinite(expected) or not math.isfinite(actual):
             return expected == actual
-        return abs(expected - actual) <= (tolerance if tolerance > 0 else RELATIVE * max(abs(expected), abs(actual)))
+        absolute = 0.0 if tolerance <= RELATIVE else 1.0
+        return abs(expected - actual) <= tolerance * max(absolute, abs(expected), abs(actual))
     except OverflowError:  # an int beyond floats
         return False
 
 
-def _same_items(expected: Any, actual: Any, tolerance: float, exact: bool) -> bool:
+def _same_items(expected: Any, actual: Any, tolerance: float) -> bool:
     return len(expected) == len(actual) and all(
-        same_result(a, b, tolerance, exact=exact) for a, b in zip(expected, actual, strict=True)
+        same_result(a, b, tolerance) for a, b in zip(expected, actual, strict=True)
     )
 
 
@@ -77,9 +93,9 @@ def _same_members(expected: list[Any], actual: Any) -> bool:
         return False
 
 
-def _same_dict(expected: dict[Any, Any], actual: dict[Any, Any], tolerance: float, exact: bool) -> bool:
-    if not exact and set(map(type, expected)) <= {str}:
+def _same_dict(expected: dict[Any, Any], actual: dict[Any, Any], tolerance: float) -> bool:
+    if set(map(type, expected)) <= {str}:
         actual = {str(key) if type(key) is int else key: value for key, value in actual.items()}
     return expected.keys() == actual.keys() and all(
-        same_result(value, actual[key], tolerance, exact=exact) for key, value in expected.items()
+        same_result(value, actual[key], tolerance) for key, value in expected.items()
     )

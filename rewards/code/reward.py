@@ -6,11 +6,12 @@ import re
 from typing import Any
 
 from rewards.code.run import run
-from rewards.code.types import InfrastructureError, Limits
+from rewards.code.types import InfrastructureError, Level, Limits
 from rewards.registry import reward
 from rollout.types import Sample
 
-FENCE = re.compile(r"^[ \t]*```[ \t]*([\w+-]*)[ \t]*\n(.*?)^[ \t]*```[ \t]*$", re.MULTILINE | re.DOTALL)
+PYTHON = ("", "python", "python3", "py")
+FENCE = re.compile(r"([ \t]*)(```+|~~~+)[ \t]*([\w+-]*)[^`]*")
 DOUBLE: dict[str, Any] = {"tests": '{"type": "call", "fn_name": "f", "inputs": [[1], [5]], "outputs": [2, 10]}'}
 ECHO: dict[str, Any] = {"tests": '{"type": "stdin", "cases": [{"input": "3\\n", "output": "6\\n"}]}'}
 
@@ -18,22 +19,38 @@ ECHO: dict[str, Any] = {"tests": '{"type": "stdin", "cases": [{"input": "3\\n", 
 def extract_code(completion: str) -> str | None:
     """The program of a completion: after `</think>`, inside the last `<answer>`, the last fenced block.
 
-    Without any fence, an answer that defines a function or imports or prints something is taken as it is.
+    A block in another language than Python does not count, nor does one that is not closed. Without any fence, an
+    answer that defines a function or imports or prints something is taken as it is.
     """
-    head, closed, tail = completion.rpartition("</think>")
-    text = tail if closed else completion
-    if not closed and "<think>" in head + tail:
+    _, closed, text = completion.rpartition("</think>")
+    if not closed and "<think>" in completion:
         return None
     if "<answer>" in text:
         inside, ended, _ = text.rpartition("</answer>")
         if not ended:
             return None
         text = inside.rpartition("<answer>")[2]
-    blocks = FENCE.findall(text)
-    python = [body for language, body in blocks if language.lower() in ("", "python", "python3", "py")]
+    blocks = fenced_blocks(text)
     if blocks:
-        return python[-1] if python else None
+        return next((body for language, body in reversed(blocks) if language.lower() in PYTHON), None)
     return text.strip() if re.search(r"^\s*(?:def|class|import|from|print)\b", text, re.MULTILINE) else None
+
+
+def fenced_blocks(text: str) -> list[tuple[str, str]]:
+    """Language and content of each closed fenced block, in one pass."""
+    blocks: list[tuple[str, str]] = []
+    fence, language, indent = "", "", 0
+    body: list[str] = []
+    for line in text.replace("\r\n", "\n").split("\n"):
+        if fence:
+            if line.strip().startswith(fence) and not line.strip().strip(fence[0]):
+                blocks.append((language, "".join(body)))
+                fence = ""
+            else:
+                body.append(line[min(indent, len(line) - len(line.lstrip())) :] + "\n")
+        elif opened := FENCE.fullmatch(line):
+            indent, fence, language, body = len(opened[1]), opened[2], opened[3], []
+    return blocks
 
 
 @reward(
@@ -49,11 +66,18 @@ def extract_code(completion: str) -> str | None:
     ],
 )
 def code_reward(
-    s: Sample, *, partial: bool = False, cpu_s: float = 4.0, idle_s: float = 4.0, memory_mb: int = 1024
+    s: Sample,
+    *,
+    partial: bool = False,
+    cpu_s: float = 4.0,
+    idle_s: float = 4.0,
+    memory_mb: int = 1024,
+    min_level: Level = "kernel",
 ) -> float | None:
-    """1 if the program passes all tests of the row, else 0 (`partial`: the share of tests passed).
+    """1 if the program passes all tests of the row, else 0 (`partial`: the weighted share of tests passed).
 
-    Does not apply to rows without `tests`. Raises where the sandbox itself failed: that is an error, not a 0.
+    `cpu_s`, `idle_s` and `memory_mb` limit each test; below the isolation level `min_level` nothing is run. Does not
+    apply to rows without `tests`. Raises where the sandbox itself failed: that is an error, not a 0.
     """
     tests = s.row.get("tests")
     if not tests:
@@ -61,8 +85,8 @@ def code_reward(
     program = extract_code(s.completion)
     if program is None or not program.strip():
         return 0.0
-    limits = Limits(cpu_s=cpu_s, idle_s=idle_s, memory_bytes=memory_mb << 20)
-    report = run(program, tests, limits=limits, stop_early=not partial)
+    limits = Limits(cpu_s=cpu_s, idle_s=idle_s, total_cpu_s=5 * cpu_s, memory_bytes=memory_mb << 20)
+    report = run(program, tests, limits=limits, stop_early=not partial, min_level=min_level)
     if "infrastructure_error" in report.verdicts:
         raise InfrastructureError(report.detail)
     return report.fraction if partial else float(report.passed)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable, Mapping
+import json
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from rewards.code.asserts import as_calls
 from rewards.code.codec import decode, encode
 from rewards.code.compare import same_output, same_result
-from rewards.code.sandbox import Outcome, discard, sandbox
+from rewards.code.exam import made_ready
+from rewards.code.sandbox import Frame, Outcome, Stop, Unheard, discard, require_level, sandbox
 from rewards.code.types import (
     AssertTests,
     CallTests,
     InfrastructureError,
+    Level,
     Limits,
     Report,
     StdinTests,
@@ -23,17 +27,24 @@ from rewards.code.types import (
 )
 
 LONGEST_CODE = 1 << 20
+LARGEST_INPUT = 64 << 20
 COSTLY = ("time_limit", "memory_limit", "output_limit")
 
 
 def run(
-    code: str, tests: Tests | Mapping[str, Any] | str, *, limits: Limits | None = None, stop_early: bool = False
+    code: str,
+    tests: Tests | Mapping[str, Any] | str,
+    *,
+    limits: Limits | None = None,
+    stop_early: bool = False,
+    min_level: Level = "kernel",
 ) -> Report:
     """Run `code` on `tests` in the sandbox.
 
-    Stdin cases get a child process each; all calls of a submission share one child. `stop_early` ends after the
-    first stdin case that fails (all-or-nothing scoring needs no more). After two cases that ran into a limit the
-    remaining ones get that verdict unrun.
+    Stdin cases get a child process each; all calls of a submission share one child, and a new one takes over behind a
+    call that did not come back. `stop_early` ends at the first test that fails (all-or-nothing scoring needs no
+    more). After two tests that ran into a limit, or when the whole submission has used up its time, the remaining
+    tests get that verdict unrun. Below the isolation level `min_level` nothing is run.
 
     Raises:
         ValueError: the tests are malformed. A sandbox failure is no exception but verdict `infrastructure_error`.
@@ -42,88 +53,148 @@ def run(
     limits = limits or Limits()
     if len(code) > LONGEST_CODE or "\0" in code:
         return Report(False, ["runtime_error"], "the code is too long or holds a NUL character")
-    try:
-        if isinstance(tests, StdinTests):
-            return _stdin(code, tests, limits, stop_early)
-        if isinstance(tests, CallTests):
-            return _calls(code, tests, limits, exact=False)
-        return _asserts(code, tests, limits)
-    except InfrastructureError as error:
-        discard()
-        return Report(False, ["infrastructure_error"], str(error))
+    for last in (False, True):
+        try:
+            require_level(min_level)
+            return _graded(code, tests, limits, stop_early)
+        except InfrastructureError as error:
+            discard()
+            if last or not isinstance(error, Unheard):
+                return Report(False, ["infrastructure_error"], str(error))
+    raise AssertionError("the second attempt returns")
+
+
+def _graded(code: str, tests: Tests, limits: Limits, stop_early: bool) -> Report:
+    if isinstance(tests, StdinTests):
+        return _stdin(code, tests, limits, stop_early)
+    if isinstance(tests, CallTests):
+        return _calls(code, tests, limits, stop_early)
+    return _asserts(code, tests, limits, stop_early)
+
+
+class _Tally:
+    """The verdicts of one submission as they come, and what is left to it of its limits."""
+
+    def __init__(self, limits: Limits, stop_early: bool, tests: int) -> None:
+        self.verdicts: list[Verdict] = []
+        self.detail, self.cpu_s = "", 0.0
+        self._limits, self._stop_early, self._tests = limits, stop_early, tests
+        self._started = time.monotonic()
+
+    def add(self, verdict: Verdict, why: str) -> None:
+        self.verdicts.append(verdict)
+        self.detail = self.detail or why
+
+    @property
+    def left(self) -> Limits:
+        """Limits for the next child; its CPU time is what one test may use, unless less is left in all."""
+        wall_s = max(0.1, self._limits.wall_s - (time.monotonic() - self._started))
+        total = max(0.1, self._limits.total_cpu_s - self.cpu_s)
+        return replace(self._limits, cpu_s=min(self._limits.cpu_s, total), total_cpu_s=total, wall_s=wall_s)
+
+    @property
+    def over(self) -> bool:
+        """Whether no further test has to run; the verdicts are then complete, but for an early stop."""
+        missing = self._tests - len(self.verdicts)
+        if missing <= 0 or (self._stop_early and any(verdict != "passed" for verdict in self.verdicts)):
+            return True
+        spent = self.cpu_s > self._limits.total_cpu_s or time.monotonic() - self._started > self._limits.wall_s
+        if spent or sum(verdict in COSTLY for verdict in self.verdicts) >= 2:
+            costly = [verdict for verdict in self.verdicts if verdict in COSTLY]
+            self.detail = self.detail or "used up the time of the whole submission"
+            self.verdicts += [costly[-1] if costly else "time_limit"] * missing
+            return True
+        return False
+
+    def report(self, tests: Tests) -> Report:
+        passed = bool(self.verdicts) and all(verdict == "passed" for verdict in self.verdicts)
+        return Report(passed, self.verdicts, self.detail, self.cpu_s, tests.weights)
 
 
 def _stdin(code: str, tests: StdinTests, limits: Limits, stop_early: bool) -> Report:
-    verdicts: list[Verdict] = []
-    detail, cpu_s = "", 0.0
+    tally = _Tally(limits, stop_early, len(tests.cases))
     for case in tests.cases:
-        outcome = sandbox().run({"mode": "stdin", "code": code}, case.input.encode("utf-8", "replace"), limits)
-        verdict, why = _ending(outcome, limits)
-        if verdict == "passed" and not same_output(case.output, outcome.output.decode("utf-8", "replace")):
-            verdict, why = "wrong_answer", f"printed {outcome.output[:80]!r}"
-        verdicts.append(verdict)
-        detail = detail or why
-        cpu_s += outcome.cpu_s
-        if stop_early and verdict != "passed":
+        if tally.over:
             break
-        if sum(verdict in COSTLY for verdict in verdicts) >= 2:  # the rest would cost as much and is lost anyway
-            verdicts += [verdict] * (len(tests.cases) - len(verdicts))
-            break
-    return Report(all(verdict == "passed" for verdict in verdicts), verdicts, detail, cpu_s)
+        left = tally.left
+        payload = {"mode": "program", "code": code}
+        with sandbox().start(payload, left, stdin=case.input.encode("utf-8", "replace")) as child:
+            outcome = child.wait()
+        verdict, why = _ending(outcome, left)
+        output = outcome.output.decode("utf-8", "replace")
+        if verdict == "passed" and not same_output(case.output, output, tests.tolerance):
+            verdict, why = "wrong_answer", f"printed {output[:80]!r}"
+        tally.cpu_s += outcome.cpu_s
+        tally.add(verdict, why)
+    return tally.report(tests)
 
 
 def _ending(outcome: Outcome, limits: Limits) -> tuple[Verdict, str]:
     """The verdict that the way a child ended implies; `passed` if it ended well (its output is still to be judged)."""
-    if outcome.killed == "output":
+    killed = outcome.killed
+    if killed == "output":
         return "output_limit", f"more than {limits.output_bytes} bytes of output"
-    if outcome.killed in ("wall", "idle"):
-        limit = limits.wall_s if outcome.killed == "wall" else limits.idle_s
-        return "time_limit", f"more than {limit:g} s {'in all' if outcome.killed == 'wall' else 'without computing'}"
-    if outcome.signal == 24 or (outcome.signal == 9 and outcome.cpu_s >= limits.cpu_s - 0.5):
+    if killed == "cpu":
         return "time_limit", f"used {limits.cpu_s:g} s of CPU"
-    complaint = next((body.decode("utf-8", "replace") for tag, body in outcome.frames if tag in (b"E", b"L")), "")
-    if outcome.signal == 9:
-        return "memory_limit", "killed by the kernel"
+    if killed in ("wall", "idle"):
+        limit = limits.wall_s if killed == "wall" else limits.idle_s
+        return "time_limit", f"more than {limit:g} s {'in all' if killed == 'wall' else 'without computing'}"
+    if killed == "memory":
+        return "memory_limit", "out of memory, with what the kernel kept for it"
     if outcome.signal:
         return "runtime_error", f"ended by signal {outcome.signal}"
+    complaint = _text_of(outcome.frames, b"E")
     if outcome.exit_status != 0:
         return _exception(complaint), complaint or f"exit status {outcome.exit_status}"
     return "passed", ""
 
 
+def _text_of(frames: list[Frame], tag: bytes) -> str:
+    return next((body.decode("utf-8", "replace") for one, body in frames if one == tag), "")
+
+
 def _exception(complaint: str) -> Verdict:
-    kind = complaint.partition(":")[0]
     named: dict[str, Verdict] = {"MemoryError": "memory_limit", "PermissionError": "forbidden"}
-    return named.get(kind, "runtime_error")
+    return named.get(complaint.partition(":")[0], "runtime_error")
 
 
-def _calls(code: str, tests: CallTests, limits: Limits, *, exact: bool) -> Report:
-    inputs = [encode(list(arguments), 64 << 20).hex() for arguments in tests.inputs]
-    payload = {"mode": "call", "code": code, "fn_name": tests.fn_name, "inputs": inputs}
-    outcome = sandbox().run(payload, b"", limits)
-    ending, why = _ending(outcome, limits)
-    verdicts: list[Verdict] = []
-    details: list[str] = []
-    failed_load = next((body for tag, body in outcome.frames if tag == b"L"), None)
-    answers = [frame for frame in outcome.frames if frame[0] in (b"V", b"E")]
-    for index, expected in enumerate(tests.outputs):
-        if failed_load is not None:
-            text = failed_load.decode("utf-8", "replace")
-            verdict, detail = _exception(text), text
-        elif index < len(answers):
-            tolerance = tests.tolerances[index] if tests.tolerances else 0.0
-            verdict, detail = _judge(answers[index], lambda value, e=expected, t=tolerance: same_result(  # type: ignore[misc]
-                e, value, t, exact=exact))  # fmt: skip
-        else:
-            verdict = ending if ending != "passed" else "runtime_error"
-            detail = why or "ended before this call returned"
-        verdicts.append(verdict)
-        details.append(detail)
-    first = next((detail for detail in details if detail), "")
-    return Report(all(verdict == "passed" for verdict in verdicts), verdicts, first, outcome.cpu_s)
+def _calls(code: str, tests: CallTests, limits: Limits, stop_early: bool) -> Report:
+    inputs = [encode(list(arguments), LARGEST_INPUT).hex() for arguments in tests.inputs]
+    tally = _Tally(limits, stop_early, len(inputs))
+    while not tally.over:
+        done, left = len(tally.verdicts), tally.left
+        payload = {"mode": "calls", "code": code, "fn_name": tests.fn_name, "inputs": inputs[done:]}
+        cpu_s = min(left.total_cpu_s, left.cpu_s * (len(inputs) - done))
+        with sandbox().start(payload, left, cpu_s=cpu_s) as child:
+            outcome = child.wait(_judge_as_they_come(tests, tally, stop_early))
+        tally.cpu_s += outcome.cpu_s
+        if len(tally.verdicts) == len(inputs) or outcome.killed == "asked":
+            continue
+        unloaded = _text_of(outcome.frames, b"L")
+        if unloaded:
+            tally.verdicts += [_exception(unloaded)] * (len(inputs) - done)
+            tally.detail = tally.detail or unloaded
+            continue
+        ending, why = _ending(outcome, left)
+        tally.add(ending if ending != "passed" else "runtime_error", why or "ended before this call returned")
+    return tally.report(tests)
 
 
-def _judge(frame: tuple[bytes, bytes], same: Callable[[Any], bool]) -> tuple[Verdict, str]:
+def _judge_as_they_come(tests: CallTests, tally: _Tally, stop_early: bool) -> Stop:
+    """Judges each answer when its frame arrives; true where nothing more is wanted from this child."""
+
+    def judge(frame: Frame) -> bool:
+        index = len(tally.verdicts)
+        if frame[0] not in (b"V", b"E") or index >= len(tests.outputs):
+            return False
+        verdict, why = _judge(frame, tests.outputs[index], tests.tolerance)
+        tally.add(verdict, why)
+        return stop_early and verdict != "passed"
+
+    return judge
+
+
+def _judge(frame: Frame, expected: Any, tolerance: float) -> tuple[Verdict, str]:
     tag, body = frame
     if tag == b"E":
         text = body.decode("utf-8", "replace")
@@ -132,43 +203,65 @@ def _judge(frame: tuple[bytes, bytes], same: Callable[[Any], bool]) -> tuple[Ver
         value = decode(body)
     except (ValueError, OverflowError, RecursionError):
         return "wrong_answer", "the returned value could not be read"
-    return ("passed", "") if same(value) else ("wrong_answer", f"returned {_shown(value)}")
+    right = same_result(expected, value, tolerance)
+    return ("passed", "") if right else ("wrong_answer", f"returned {_shown(value)}")
 
 
 def _shown(value: Any) -> str:
     """A short, bounded picture of a plain value."""
     if isinstance(value, int) and value.bit_length() > 4000:
         return "a huge int"
-    if not isinstance(value, (str, bytes, int, float, complex)):
+    if not isinstance(value, (str, bytes, int, float, complex, type(None))):
         return f"a {type(value).__name__}"
     return repr(value[:80] if isinstance(value, (str, bytes)) else value)
 
 
-def _asserts(code: str, tests: AssertTests, limits: Limits) -> Report:
-    """Asserts that are calls run as calls; a program that holds more also runs beside the submission, with a nonce.
+def _asserts(code: str, tests: AssertTests, limits: Limits, stop_early: bool) -> Report:
+    """The test program runs in a process of its own, on a second server, and asks the submission's for values.
 
-    The second way is forgeable in principle (the nonce is in the memory of the submission's process), so it only
-    adds to what the calls have shown.
+    No expected value and no comparison is in the submission's reach: all it can do is answer.
     """
-    calls, whole = as_calls(tests)
-    report: Report | None = None
-    if calls is not None:
-        report = _calls(code, calls, limits, exact=True)
-        if whole or not report.passed:
-            return report
-    nonce = secrets.token_hex(16)
-    payload = {"mode": "assert", "code": code, "test": tests.test, "entry_point": tests.entry_point, "nonce": nonce}
-    outcome = sandbox().run(payload, b"", limits)
-    verdict, why = _ending(outcome, limits)
-    complaint = next((body.decode("utf-8", "replace") for tag, body in outcome.frames if tag == b"E"), "")
-    if (b"A", nonce.encode()) not in outcome.frames:
-        if verdict == "passed":
-            verdict, why = "runtime_error", "ended before the last assert"
-        if complaint:
-            wrong = complaint.startswith("AssertionError")
-            verdict, why = ("wrong_answer" if wrong else _exception(complaint)), complaint
-    elif verdict == "passed" and complaint:
-        verdict, why = "runtime_error", complaint
-    verdicts = [*(report.verdicts if report is not None else []), verdict]
-    cpu_s = outcome.cpu_s + (report.cpu_s if report is not None else 0.0)
-    return Report(verdict == "passed", verdicts, why, cpu_s, forgeable=True)
+    program = made_ready(tests, each=not stop_early)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    with ours, theirs:
+        patient = replace(limits, idle_s=limits.idle_s + limits.cpu_s)  # it waits while the program computes
+        with sandbox().start({"mode": "serve", "code": code}, patient, channel=theirs) as submission:
+            waiting = replace(limits, idle_s=limits.wall_s)
+            with sandbox("examiner").start(program, waiting, channel=ours) as examiner:
+                ours.close()
+                theirs.close()
+                exam = examiner.wait()
+            submission.kill()
+            outcome = submission.wait()
+    return _marked(exam, outcome, limits, tests)
+
+
+def _marked(exam: Outcome, outcome: Outcome, limits: Limits, tests: AssertTests) -> Report:
+    marks: dict[int, tuple[Verdict, str]] = {}
+    for tag, body in exam.frames:
+        if tag == b"V":
+            index, kind, text = json.loads(body)
+            verdict: Verdict = _exception(text) if kind == "raised" else "wrong_answer"
+            if kind != "passed" or index not in marks:
+                marks[index] = ("passed", "") if kind == "passed" else (verdict, text)
+    ordered = [marks[index] for index in sorted(marks)]
+    tag, body = next((frame for frame in reversed(exam.frames) if frame[0] != b"V"), (b"", b""))
+    text = body.decode("utf-8", "replace")
+    if tag == b"U":
+        raise InfrastructureError(text)
+    if tag == b"A":
+        ordered = ordered or [("passed", "")]
+    elif tag == b"G":
+        ending, why = _ending(outcome, limits)
+        ordered.append((ending if ending != "passed" else "runtime_error", why or "ended before its call returned"))
+    elif tag in (b"X", b"L"):
+        ordered.append((_exception(text), text))
+    elif tag == b"E":
+        ordered.append(("wrong_answer", text))
+    else:
+        ending, why = _ending(exam, limits)
+        ordered.append((ending if ending != "passed" else "runtime_error", f"the test program ended: {why}"))
+    verdicts = [verdict for verdict, _ in ordered]
+    detail = next((why for _, why in ordered if why), "")
+    passed = all(verdict == "passed" for verdict in verdicts)
+    return Report(passed, verdicts, detail, exam.cpu_s + outcome.cpu_s, tests.weights)

@@ -1,4 +1,4 @@
-"""The grader's side of the sandbox: one fork-server for each thread that grades, and one child per submission."""
+"""The grader's side of the sandbox: fork-servers for each thread that grades, and one child per submission or test."""
 
 from __future__ import annotations
 
@@ -9,39 +9,56 @@ import select
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
+import time
 import weakref
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from rewards.code.types import InfrastructureError, Limits
+from rewards.code import cgroup
+from rewards.code.types import LEVELS, InfrastructureError, Level, Limits
 
 START_S = 30.0
+TOLD_S = 0.1  # how often the server hears that a test was answered
 SERVER = Path(__file__).with_name("server.py")
+Frame = tuple[bytes, bytes]
+Stop = Callable[[Frame], bool]
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one child did. `signal` > 0 if a signal ended it; `killed`: wall, idle, output, or empty."""
+    """What one child did. `signal` > 0 if one ended it; `killed`: cpu, idle, wall, output, memory, asked, or empty."""
 
     output: bytes
-    frames: list[tuple[bytes, bytes]]
+    frames: list[Frame]
     exit_status: int
     signal: int
     cpu_s: float
     killed: str
 
 
-class Sandbox:
-    """A running fork-server. Not for use by two threads at once."""
+class _Refused(InfrastructureError):
+    """The kernel does not allow this mode here; trying again is of no use."""
 
-    def __init__(self) -> None:
+
+class Unheard(InfrastructureError):
+    """No submission has run yet (the server was dead, or the child ended before it was isolated): ask a new server."""
+
+
+class Sandbox:
+    """A running fork-server. Not for use by two threads at once.
+
+    mode: "namespaces" or "kernel".
+
+    Raises:
+        InfrastructureError: the server does not start.
+    """
+
+    def __init__(self, mode: str) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        empty = tempfile.mkdtemp(prefix="r1-sandbox-")
-        command = [sys.executable, "-I", "-S", "-X", "utf8", str(SERVER), str(theirs.fileno()), empty]
+        command = [sys.executable, "-I", "-S", "-X", "utf8", str(SERVER), str(theirs.fileno()), mode]
         try:
             self._process = subprocess.Popen(
                 command, env={}, pass_fds=(theirs.fileno(),), start_new_session=True, cwd="/",
@@ -50,83 +67,71 @@ class Sandbox:
         finally:
             theirs.close()
         self._control = ours
-        self._closer = weakref.finalize(self, _stop, self._process, ours, empty, os.getpid())
+        self._group = _in_a_group(self._process.pid)
+        self._closer = weakref.finalize(self, _stop, self._process, ours, self._group, os.getpid())
         ours.settimeout(START_S)
-        self.level: dict[str, Any] = self._reply()["level"]
+        with contextlib.suppress(OSError):  # a server that is dead already shows in the reply
+            ours.send(b"go")
+        hello = self._reply()
+        if "failed" in hello:
+            self.close()
+            raise _Refused(hello["failed"])
+        self.layers: dict[str, Any] = hello["level"] | {"cgroup": self._group is not None}
 
     def _reply(self) -> dict[str, Any]:
         try:
             data = self._control.recv(1 << 16)
-        except (OSError, TimeoutError) as error:
+        except OSError as error:
             raise InfrastructureError(f"the code sandbox does not answer: {error}") from error
         if not data:
             raise InfrastructureError("the code sandbox ended unexpectedly")
         reply: dict[str, Any] = json.loads(data)
         return reply
 
-    def run(self, payload: dict[str, Any], stdin: bytes, limits: Limits) -> Outcome:
-        """Run one child to its end.
+    def start(
+        self,
+        payload: dict[str, Any],
+        limits: Limits,
+        *,
+        stdin: bytes | None = None,
+        channel: socket.socket | None = None,
+        cpu_s: float | None = None,
+    ) -> Child:
+        """Start one child; with `stdin`, its standard output is kept. `cpu_s`: for all its tests, default one.
 
         Raises:
-            InfrastructureError: the server died, or the child could not be started and isolated.
+            Unheard: the server is dead.
         """
-        out, out_write = os.pipe()
-        results, results_write = os.pipe()
-        memory = [_memory_file(json.dumps(payload).encode()), _memory_file(stdin)]
-        try:
-            message = json.dumps({"limits": asdict(limits)}).encode()
+        if self._group is not None:
             try:
-                socket.send_fds(self._control, [message], [*memory, out_write, results_write])
+                self._group.allow(limits.memory_bytes)
             except OSError as error:
-                raise InfrastructureError(f"the code sandbox is gone: {error}") from error
-            for descriptor in (out_write, results_write, *memory):
-                os.close(descriptor)
-            memory, out_write, results_write = [], -1, -1
-            return self._watch(out, results, limits)
-        finally:
-            for descriptor in (out, results, out_write, results_write, *memory):
+                raise InfrastructureError(f"the control group refuses {limits.memory_bytes} bytes: {error}") from error
+        results, results_write = os.pipe()
+        payload_file = _memory_file(json.dumps(payload).encode())
+        files = {"results": results_write}
+        output = -1
+        try:
+            if stdin is not None:
+                files["stdin"] = _memory_file(stdin)
+                output, files["stdout"] = os.pipe()
+                os.fchmod(output, 0o666)  # `nobody` may open it again as /dev/stdout
+            lent = {"payload": payload_file} | ({} if channel is None else {"channel": channel.fileno()})
+            names, given = [*files, *lent], [*files.values(), *lent.values()]
+            seconds = max(1, int(-(-(cpu_s or limits.cpu_s) // 1)))
+            told = {"cpu_s": seconds, "test_cpu_s": limits.cpu_s, "idle_s": limits.idle_s, "wall_s": limits.wall_s,
+                    "memory_bytes": limits.memory_bytes, "output_bytes": limits.output_bytes}  # fmt: skip
+            socket.send_fds(self._control, [json.dumps({"limits": told, "files": names}).encode()], given)
+        except OSError as error:
+            for descriptor in (results, output):
                 if descriptor >= 0:
                     os.close(descriptor)
-
-    def _watch(self, out: int, results: int, limits: Limits) -> Outcome:
-        """Read both pipes up to their caps until the server reports the child's end."""
-        data = {out: bytearray(), results: bytearray()}
-        caps = {out: limits.output_bytes, results: limits.output_bytes + 8192}
-        poll = select.poll()
-        for descriptor in (out, results, self._control.fileno()):
-            poll.register(descriptor, select.POLLIN)
-        killed = ""
-        reply: dict[str, Any] | None = None
-        opened = {out, results}
-        while reply is None or opened:
-            events = poll.poll((limits.wall_s + START_S) * 1000)
-            if not events:
-                raise InfrastructureError("the code sandbox is stuck")
-            for descriptor, _ in events:
-                if descriptor not in data:
-                    reply = self._reply()
-                    poll.unregister(descriptor)
-                    continue
-                piece = os.read(descriptor, 1 << 16)
-                if piece and len(data[descriptor]) < caps[descriptor]:
-                    data[descriptor] += piece
-                elif piece:
-                    killed = killed or "output"
-                    if reply is None:
-                        self._control.send(b"{}")
-                if not piece or killed:
-                    opened.discard(descriptor)
-                    poll.unregister(descriptor)
-        if "failed" in reply:
-            raise InfrastructureError(f"the code sandbox cannot start a child: {reply['failed']}")
-        status = reply["status"]
-        frames = list(_frames(bytes(data[results])))
-        if not frames or frames[0][0] != b"R":
-            raise InfrastructureError(f"the child was not isolated (status {status})")
-        number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-        killed = killed or (reply["killed"] if reply["killed"] != "asked" else "")
-        code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else -1
-        return Outcome(bytes(data[out]), frames[1:], code, number, reply["cpu_s"], killed)
+            os.close(payload_file)
+            raise Unheard(f"the code sandbox is gone: {error}") from error
+        finally:
+            for descriptor in files.values():
+                os.close(descriptor)
+        return Child(self, payload_file, output, results, limits, seconds)
 
     def close(self) -> None:
         """End the server and whatever runs in it. Idempotent."""
@@ -136,8 +141,153 @@ class Sandbox:
     def alive(self) -> bool:
         return self._process.poll() is None
 
+    def ran_out_of_memory(self) -> bool:
+        """Whether the kernel killed something here because the control group was out of memory."""
+        return self._group is not None and self._group.ran_out()
 
-def _stop(process: subprocess.Popen[bytes], control: socket.socket, empty: str, owner: int) -> None:
+
+class Child:
+    """A running child: what it writes is read up to a cap until the server reports its end."""
+
+    def __init__(self, server: Sandbox, payload: int, output: int, results: int, limits: Limits, cpu_s: int) -> None:
+        self._server, self._limits, self._cpu_s = server, limits, cpu_s
+        self._control = server._control
+        self._payload, self._output, self._results = payload, output, results
+        self._told = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *ignored: object) -> None:
+        for descriptor in (self._payload, self._output, self._results):
+            if descriptor >= 0:
+                os.close(descriptor)
+
+    def kill(self) -> None:
+        """Ask the server to end this child; `wait` still has to be called."""
+        with contextlib.suppress(OSError):
+            self._control.send(b"kill")
+
+    def wait(self, stop: Stop | None = None) -> Outcome:
+        """Read until the end. `stop` sees every frame as it comes; true ends the child early.
+
+        Raises:
+            InfrastructureError: the server died, or the child was not isolated, or something else killed it.
+        """
+        output, frames, killed = bytearray(), _Frames(self._limits.output_bytes + 8192), ""
+        poll = select.poll()
+        opened = {descriptor for descriptor in (self._output, self._results) if descriptor >= 0}
+        for descriptor in (*opened, self._control.fileno()):
+            poll.register(descriptor, select.POLLIN)
+        reply: dict[str, Any] | None = None
+        while reply is None or opened:
+            events = poll.poll((self._limits.wall_s + START_S) * 1000)
+            if not events:
+                raise InfrastructureError("the code sandbox is stuck")
+            for descriptor, _ in events:
+                if descriptor not in (self._output, self._results):
+                    reply = self._reply()
+                    poll.unregister(descriptor)
+                    continue
+                piece = os.read(descriptor, 1 << 16)
+                why = ""
+                if descriptor == self._output:
+                    output += piece
+                    why = "output" if len(output) > self._limits.output_bytes else ""
+                elif piece:
+                    why = self._new_frames(frames, piece, stop)
+                if why and not killed:
+                    killed = why
+                    if reply is None:
+                        self.kill()
+                if not piece or killed:
+                    opened.discard(descriptor)
+                    poll.unregister(descriptor)
+        return self._outcome(bytes(output), frames.whole, killed, reply)
+
+    def _reply(self) -> dict[str, Any]:
+        try:
+            return self._server._reply()
+        except InfrastructureError as error:
+            if os.lseek(self._payload, 0, os.SEEK_CUR) == 0:  # the child shares this position
+                raise Unheard(str(error)) from error
+            raise
+
+    def _new_frames(self, frames: _Frames, piece: bytes, stop: Stop | None) -> str:
+        """Take in a piece of the result pipe; why the child should end now, if it should."""
+        if not frames.add(piece):
+            return "output"
+        for frame in frames.fresh():
+            if stop is not None and stop(frame):
+                return "asked"
+            now = time.monotonic()
+            if frame[0] == b"V" and now - self._told > TOLD_S:
+                self._told = now
+                with contextlib.suppress(OSError):
+                    self._control.send(b"next")
+        return ""
+
+    def _outcome(self, output: bytes, frames: list[Frame], killed: str, reply: dict[str, Any]) -> Outcome:
+        if "failed" in reply:
+            raise InfrastructureError(f"the code sandbox cannot start a child: {reply['failed']}")
+        status, cpu_s = reply["status"], reply["cpu_s"]
+        if not reply["isolated"]:
+            raise Unheard(
+                f"the child was not isolated (status {status}{', ' if reply['killed'] else ''}{reply['killed']})"
+            )
+        number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+        killed = killed or reply["killed"]
+        if number == 9 and not killed:
+            if self._server.ran_out_of_memory():
+                return Outcome(output, frames, -1, number, cpu_s, "memory")
+            if cpu_s < self._cpu_s - 0.5:
+                raise InfrastructureError("the child was killed from outside (by hand, or out of memory)")
+            killed = "cpu"
+        code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else -1
+        return Outcome(output, frames, code, number, cpu_s, killed)
+
+
+class _Frames:
+    """Frames of a result pipe, as far as they are whole."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self.whole: list[Frame] = []
+        self._rest, self._left, self._seen = bytearray(), most_bytes, 0
+
+    def add(self, piece: bytes) -> bool:
+        """False when the cap is exceeded."""
+        self._left -= len(piece)
+        self._rest += piece
+        position = 0
+        while position + 5 <= len(self._rest):
+            end = position + 4 + int.from_bytes(self._rest[position : position + 4], "little")
+            if end < position + 5 or end > len(self._rest):
+                break
+            self.whole.append((bytes(self._rest[position + 4 : position + 5]), bytes(self._rest[position + 5 : end])))
+            position = end
+        del self._rest[:position]
+        return self._left >= 0
+
+    def fresh(self) -> Iterator[Frame]:
+        while self._seen < len(self.whole):
+            self._seen += 1
+            yield self.whole[self._seen - 1]
+
+
+def _in_a_group(pid: int) -> cgroup.ControlGroup | None:
+    group = cgroup.make()
+    if group is not None:
+        try:
+            group.add(pid)
+        except OSError:
+            group.remove()
+            return None
+    return group
+
+
+def _stop(
+    process: subprocess.Popen[bytes], control: socket.socket, group: cgroup.ControlGroup | None, owner: int
+) -> None:
     if os.getpid() != owner:  # a forked copy of the grader: the server is not its to stop
         return
     control.close()  # the server sees the end of its control socket, kills its child and leaves
@@ -146,8 +296,8 @@ def _stop(process: subprocess.Popen[bytes], control: socket.socket, empty: str, 
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    with contextlib.suppress(OSError):
-        os.rmdir(empty)
+    if group is not None:
+        group.remove()
 
 
 def _memory_file(data: bytes) -> int:
@@ -159,45 +309,73 @@ def _memory_file(data: bytes) -> int:
     return descriptor
 
 
-def _frames(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    position = 0
-    while position + 5 <= len(data):
-        size = int.from_bytes(data[position : position + 4], "little")
-        if size < 1 or position + 4 + size > len(data):
-            return
-        yield data[position + 4 : position + 5], data[position + 5 : position + 4 + size]
-        position += 4 + size
-
-
 _LOCAL = threading.local()
+_REFUSED: dict[str, str] = {}  # why namespaces cannot be had here; found out once for each process
 
 
-def sandbox() -> Sandbox:
-    """This thread's sandbox; started on first use, replaced after a failure (also after a fork of this process)."""
-    current: Sandbox | None = getattr(_LOCAL, "sandbox", None)
-    if current is None or getattr(_LOCAL, "owner", None) != os.getpid() or not current.alive:
-        if current is not None and getattr(_LOCAL, "owner", None) == os.getpid():
-            current.close()
-        _LOCAL.sandbox = current = Sandbox()
+def sandbox(role: str = "submission") -> Sandbox:
+    """This thread's sandbox; started on first use, replaced after a failure (also after a fork of this process).
+
+    role: submissions and examiners have a server each, so that expected values never share a process tree with the
+    submission that is graded.
+    """
+    current: Sandbox | None = getattr(_LOCAL, role, None)
+    ours = getattr(_LOCAL, "owner", None) == os.getpid()
+    if not ours:
+        _LOCAL.__dict__.clear()
         _LOCAL.owner = os.getpid()
+        current = None
+    if current is None or not current.alive:
+        if current is not None:
+            current.close()
+        current = _start()
+        setattr(_LOCAL, role, current)
     return current
 
 
+def _start() -> Sandbox:
+    """Namespaces where the machine allows them, else what every kernel has."""
+    if not _REFUSED:
+        try:
+            return Sandbox("namespaces")
+        except _Refused as error:
+            _REFUSED["namespaces"] = str(error)
+    return Sandbox("kernel")
+
+
 def discard() -> None:
-    """Close this thread's sandbox (after an infrastructure error); the next use starts a new one."""
-    current: Sandbox | None = getattr(_LOCAL, "sandbox", None)
-    _LOCAL.sandbox = None
-    if current is not None and getattr(_LOCAL, "owner", None) == os.getpid():
-        current.close()
+    """Close this thread's sandboxes (after an infrastructure error); the next use starts new ones."""
+    if getattr(_LOCAL, "owner", None) != os.getpid():
+        return
+    for role in ("submission", "examiner"):
+        current: Sandbox | None = _LOCAL.__dict__.pop(role, None)
+        if current is not None:
+            current.close()
+
+
+def level_name(layers: dict[str, Any]) -> Level:
+    """The level that a set of layers amounts to."""
+    confined = bool(layers["seccomp"]) and layers["no_new_privs"] and layers["capabilities_dropped"]
+    if confined and layers["namespaces"]:
+        return "namespaces"
+    if confined and layers["landlock"]:
+        return "kernel"
+    return "partial" if layers["seccomp"] or layers["landlock"] or layers["namespaces"] else "none"
 
 
 def sandbox_level() -> dict[str, Any]:
-    """Which isolation layers this machine gives, for `r1 doctor`.
+    """Which isolation this machine gives, tried rather than assumed.
 
-    Keys: `name` (full: seccomp + Landlock; partial; none: run nothing hostile here), `namespaces`, `seccomp`,
-    `landlock` (ABI version, 0 without), `no_new_privs`, `capabilities_dropped`, `rlimits`.
+    Keys: `name` (a `Level`), `namespaces` (names), `private_files`, `seccomp`, `landlock` (ABI version, 0 without),
+    `no_new_privs`, `capabilities_dropped`, `rlimits`, `cgroup`, and `refused`: why there are no namespaces, or "".
     """
-    level = sandbox().level
-    kernel = bool(level["seccomp"]) and bool(level["landlock"])
-    name = "full" if kernel else "partial" if level["seccomp"] or level["landlock"] else "none"
-    return {"name": name, "rlimits": True, **level}
+    layers = sandbox().layers
+    return {"name": level_name(layers), "rlimits": True, **layers, "refused": _REFUSED.get("namespaces", "")}
+
+
+def require_level(minimum: Level) -> None:
+    """Raises InfrastructureError where this machine gives less than `minimum`."""
+    name = level_name(sandbox().layers)
+    if LEVELS.index(name) < LEVELS.index(minimum):
+        why = f" ({_REFUSED['namespaces']})" if minimum == "namespaces" and _REFUSED else ""
+        raise InfrastructureError(f"the code sandbox reaches level {name!r} here, {minimum!r} is asked for{why}")

@@ -1,8 +1,9 @@
-"""The fork-server: an interpreter with the common modules loaded, which forks one isolated child per submission.
+"""The fork-server: an interpreter with the common modules loaded, which forks one isolated child per request.
 
-Started as `python -I -S server.py CONTROL DIRECTORY` with an empty environment, standard library only. It never sees
-an expected value. A request is one datagram `{"limits": ...}` with four descriptors: payload, stdin, stdout, results.
-The server watches the child (wall clock, or a kill request) and answers with the wait status and the CPU time it took.
+Started as `python -I -S server.py CONTROL MODE` with an empty environment, standard library only; MODE is `namespaces`
+or `kernel`. It never sees an expected value: a request is one datagram `{"limits": ..., "files": [names]}` with a
+descriptor for each name, and the child alone reads them. The server watches the child (CPU, idleness, wall clock, a
+word from the grader) and answers with the wait status and the CPU time it took.
 """
 
 from __future__ import annotations
@@ -25,9 +26,12 @@ from typing import Any
 
 MODULES = (
     "bisect", "calendar", "cmath", "collections", "copy", "dataclasses", "datetime", "decimal", "enum", "fractions",
-    "functools", "hashlib", "heapq", "io", "itertools", "math", "operator", "queue", "random", "re", "statistics",
+    "functools", "heapq", "io", "itertools", "math", "operator", "queue", "random", "re", "statistics",
     "string", "textwrap", "threading", "traceback", "types", "typing", "unicodedata",
 )  # fmt: skip
+STACK = 256 << 20  # the main thread's stack limit only takes effect at exec
+TICK_MS = 250
+TRIAL = {"cpu_s": 1, "memory_bytes": 2 << 30, "output_bytes": 1 << 20}
 
 
 def load(name: str) -> Any:
@@ -36,67 +40,89 @@ def load(name: str) -> Any:
     spec = importlib.util.spec_from_file_location("_sandbox_" + name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
 
 
-def busy_s(pid: int) -> float:
-    """Seconds a process has computed or waited for a core (its busiest thread): a busy machine is not idleness."""
-    busy = 0.0
-    try:
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{thread}/schedstat") as file:
-                ran, waited, _ = file.read().split()
-            busy = max(busy, (int(ran) + int(waited)) / 1e9)
-    except OSError:  # gone, or a kernel without schedstat: then only the wall limit counts
-        return float("inf")
-    return busy
-
-
 class Server:
-    """Holds what every child inherits: the loaded modules, the Landlock ruleset, the seccomp program, an empty cwd."""
+    """Holds what every child inherits: the loaded modules, the isolation to apply, the namespaces around it."""
 
-    def __init__(self, control: socket.socket, empty: str) -> None:
+    def __init__(self, control: socket.socket, mode: str) -> None:
         self.control = control
         self.isolate, self.runner, self.codec = load("isolate"), load("runner"), load("codec")
+        self.examiner, seccomp = load("examiner"), load("seccomp")
+        self.rooms: Any = None
+        namespaces: list[str] = []
+        if mode == "namespaces":
+            spaces = load("namespaces")
+            self.proc = spaces.enter(self.isolate)
+            self.rooms, namespaces = spaces.Rooms(self.isolate, self.proc), spaces.NAMES
+            scratch: str | None = spaces.SCRATCH
+        else:
+            self.proc, scratch = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), None
+        self.directory = scratch or "/"
         for name in MODULES:
             __import__(name)
         threading.stack_size(16 << 20)
-        self.empty = empty
-        os.chmod(empty, 0o555)
-        self.level: dict[str, Any] = {"namespaces": self.isolate.unshare_server()}
-        self.probe()
-        sys.stdout.flush()
+        self.runner.prepare()
+        version = self.isolate.landlock_version()
+        self.rules: int | None = None
+        self._rule(version)
+        filter_ = seccomp.program(writes=bool(version or scratch), scratch=bool(scratch))
+        self.ready = os.pipe()  # each child's word, before any untrusted code, that it is isolated
+        os.set_blocking(self.ready[0], False)
+        self.level: dict[str, Any] = {"namespaces": namespaces, "private_files": bool(scratch)}
+        self._probe(version, filter_)
         gc.collect()
         gc.freeze()
 
-    def probe(self) -> None:
-        """Find out, in throw-away children, which layers this machine allows; the others are left out."""
-        isolate = self.isolate
-        version = isolate.landlock_version()
-        self.rules = isolate.landlock_rules(version, isolate.readable_paths()) if version else None
-        self.program = isolate.seccomp_program(writes=self.rules is not None)
-        limits = {"cpu_s": 1, "memory_bytes": 2 << 30, "output_bytes": 1 << 20}
-        self.level |= {"no_new_privs": False, "capabilities_dropped": False, "landlock": 0, "seccomp": False}
-        for layer, on in (
-            ("no_new_privs", True),
-            ("capabilities_dropped", True),
-            ("landlock", version),
-            ("seccomp", self.program is not None),
-        ):
-            trial = self.level | {layer: on}
-            if on and self._works(limits, trial):
-                self.level = trial
+    def _rule(self, landlock: int) -> None:
+        """The Landlock ruleset of all children, for the directories as they are now."""
+        if self.rules is not None:
+            os.close(self.rules)
+        scratch = None if self.rooms is None else self.directory
+        readable = self.isolate.readable_paths()
+        self.rules = self.isolate.landlock_rules(landlock, readable, scratch) if landlock else None
 
-    def _works(self, limits: dict[str, Any], level: dict[str, Any]) -> bool:
-        pid = os.fork()
+    def _probe(self, landlock: int, filter_: bytes | None) -> None:
+        """Find out, in throw-away children, which layers this machine allows; the level promises exactly these."""
+        off = {"no_new_privs": False, "capabilities_dropped": False, "landlock": 0, "seccomp": False}
+        wanted = {"no_new_privs": True, "capabilities_dropped": True, "landlock": landlock,
+                  "seccomp": filter_ is not None}  # fmt: skip
+        level = self.level | wanted
+        if not self._works(level, filter_):
+            level = self.level | off
+            for layer, value in wanted.items():
+                trial = level | {layer: value}
+                level = trial if value and self._works(trial, filter_) else level
+        self.level = level
+        self.isolation = self.isolate.Isolation(level, filter_)
+
+    def _works(self, level: dict[str, Any], filter_: bytes | None) -> bool:
+        isolation = self.isolate.Isolation(level, filter_)
+        pid = self._fork()
         if pid == 0:
             try:
-                self.isolate.isolate(limits, level, self.rules, self.program)
+                isolation.apply(TRIAL, self.rules)
                 os._exit(0)
             except OSError:
                 os._exit(1)
         return os.waitpid(pid, 0)[1] == 0
+
+    def _fork(self) -> int:
+        """Fork; with namespaces, the child is the first process of its own pid namespace."""
+        if self.rooms is None:
+            return os.fork()
+        self.rooms.open()
+        try:
+            pid = os.fork()
+        except OSError:
+            self.rooms.close()
+            raise
+        if pid:
+            self.rooms.close()
+        return pid
 
     def serve(self) -> None:
         """Answer requests until the control socket closes."""
@@ -108,106 +134,147 @@ class Server:
                 return
             if not data:
                 return
-            request = json.loads(data)
-            if not descriptors:  # a kill that came after the child's own end
+            if not descriptors:  # a word about a child that has ended by itself
                 continue
+            request = json.loads(data)
             try:
-                reply = self.one(request["limits"], descriptors)
+                reply = self._one(request["limits"], request["files"], descriptors)
             except OSError as error:
                 reply = {"failed": f"{type(error).__name__}: {error}"}
             finally:
                 for descriptor in descriptors:
                     os.close(descriptor)
+            if self.rooms is not None and self.rooms.sweep():
+                self._rule(self.level["landlock"])  # rules hold for directories, not for paths
             self.control.send(json.dumps(reply).encode())
 
     def _receive(self) -> tuple[bytes, list[int]]:
-        data, ancillary, _, _ = self.control.recvmsg(4096, socket.CMSG_SPACE(4 * 4))
+        data, ancillary, _, _ = self.control.recvmsg(4096, socket.CMSG_SPACE(8 * 4))
         descriptors = array.array("i")
         for _, _, content in ancillary:
             descriptors.frombytes(content[: len(content) - len(content) % 4])
         return data, list(descriptors)
 
-    def one(self, limits: dict[str, Any], descriptors: list[int]) -> dict[str, Any]:
+    def _one(self, limits: dict[str, Any], names: list[str], descriptors: list[int]) -> dict[str, Any]:
         """Fork a child for one request and wait for its end."""
-        pid = os.fork()
+        server = os.getpid()
+        pid = self._fork()
         if pid == 0:
-            self.child(limits, descriptors)
-        started = time.monotonic()
+            self._child(server, limits, dict(zip(names, descriptors, strict=True)))
         watch = os.pidfd_open(pid)
+        try:
+            reason = self._watch(pid, watch, limits)
+        finally:
+            self._kill(pid)
+            os.close(watch)
+            _, status, usage = os.wait4(pid, 0)
+        try:
+            isolated = os.read(self.ready[0], 16) == b"r"
+        except BlockingIOError:
+            isolated = False
+        cpu_s = usage.ru_utime + usage.ru_stime
+        return {"status": status, "cpu_s": cpu_s, "killed": reason, "isolated": isolated}
+
+    def _watch(self, pid: int, watch: int, limits: dict[str, Any]) -> str:
+        """Until the child's end, or the reason to kill it: cpu, idle, wall or asked."""
         poll = select.poll()
         poll.register(watch, select.POLLIN)
         poll.register(self.control, select.POLLIN)
-        reason = ""
-        while not reason:
-            events = dict(poll.poll(250))
-            wall = time.monotonic() - started
+        started = test_started = time.monotonic()
+        cpu = busy = 0.0  # at the start of the current test
+        while True:
+            events = dict(poll.poll(TICK_MS))
+            now = time.monotonic()
             if watch in events:
-                break
+                return ""
             if self.control.fileno() in events:
-                reason = "asked"
-                if not self.control.recv(4096):
+                word = self.control.recv(4096)
+                if not word:  # the grader is gone
                     self._kill(pid)
-                    self.close()
                     os._exit(0)
-            elif wall > limits["wall_s"]:
-                reason = "wall"
-            elif wall > limits["idle_s"] and wall - busy_s(pid) > limits["idle_s"]:
-                reason = "idle"
-        self._kill(pid)
-        os.close(watch)
-        _, status, usage = os.wait4(pid, 0)
-        return {"status": status, "cpu_s": usage.ru_utime + usage.ru_stime, "killed": reason}
+                if word == b"kill":
+                    return "asked"
+                test_started, cpu, busy = now, _cpu_s(pid), self._busy_s(pid)
+            if now - started > limits["wall_s"]:
+                return "wall"
+            if _cpu_s(pid) - cpu > limits["test_cpu_s"]:
+                return "cpu"
+            idle = now - test_started
+            if idle > limits["idle_s"] and idle - (self._busy_s(pid) - busy) > limits["idle_s"]:
+                return "idle"
+
+    def _busy_s(self, pid: int) -> float:
+        """Seconds a process has computed or waited for a core (its busiest thread): a busy machine is no idleness."""
+        busy = 0.0
+        try:
+            threads = os.open(f"{pid}/task", os.O_RDONLY | os.O_DIRECTORY, dir_fd=self.proc)
+            try:
+                for thread in os.listdir(threads):
+                    with open(os.open(f"{thread}/schedstat", os.O_RDONLY, dir_fd=threads)) as file:
+                        ran, waited, _ = file.read().split()
+                    busy = max(busy, (int(ran) + int(waited)) / 1e9)
+            finally:
+                os.close(threads)
+        except OSError:  # gone, or a kernel without schedstat: then only the wall limit counts
+            return float("inf")
+        return busy
 
     def _kill(self, pid: int) -> None:
         for kill in (os.killpg, os.kill):  # the group exists once the child has called setsid
             with contextlib.suppress(ProcessLookupError):
                 kill(pid, signal.SIGKILL)
 
-    def child(self, limits: dict[str, Any], descriptors: list[int]) -> None:
-        """In the child: descriptors, isolation, then the submission; never returns."""
+    def _child(self, server: int, limits: dict[str, Any], files: dict[str, int]) -> None:
+        """In the child: descriptors, isolation, then the work; never returns."""
         try:
             os.setsid()
-            payload, stdin, stdout, results = descriptors
-            null = os.open(os.devnull, os.O_WRONLY)
-            sources = [stdin, stdout, null, results, payload, *([] if self.rules is None else [self.rules])]
-            moved = [fcntl.fcntl(one, fcntl.F_DUPFD, 16) for one in sources]
+            if self.rooms is None:
+                self.isolate.die_with(server)
+            elif os.getpid() != 1:
+                raise OSError("not in a pid namespace of its own")
+            null = os.open(os.devnull, os.O_RDWR)
+            order = [files.get("stdin", null), files.get("stdout", null), null, files["results"], files["payload"],
+                     files.get("channel", null), *([] if self.rules is None else [self.rules])]  # fmt: skip
+            *moved, ready = [fcntl.fcntl(one, fcntl.F_DUPFD, 32) for one in (*order, self.ready[1])]
             for target, source in enumerate(moved):
                 os.dup2(source, target)
-            os.closerange(len(moved), 4096)
-            rules = None if self.rules is None else 5
-            os.chdir(self.empty)
-            runner, codec = self.runner, self.codec
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-            send = runner.frame_writer(limits["output_bytes"] + 4096)
-            request = runner.read_payload(4)
-            self.isolate.isolate(limits, self.level, rules, self.program)
-            send(b"R", b"")
+            os.closerange(len(moved), ready)
+            os.closerange(ready + 1, 4096)
+            os.chdir(self.directory)
+            request = self.runner.read_payload(4)
+            send = self.runner.frame_writer(limits["output_bytes"] + 4096)
+            self.isolation.apply(limits, None if self.rules is None else 6)
+            os.write(ready, b"r")
+            os.close(ready)
         except BaseException:
-            os._exit(97)  # no ready frame: the parent knows that this is not the submission's doing
-        runner.run(request, codec, send, limits["output_bytes"])
+            os._exit(97)  # nothing on the ready pipe: not the submission's doing
+        work = self.examiner if request["mode"] == "examine" else self.runner
+        work.run(request, self.codec, send, limits["output_bytes"])
 
-    def close(self) -> None:
-        """Remove the empty directory, in case the grader is gone and cannot."""
-        with contextlib.suppress(OSError):
-            os.rmdir(self.empty)
+
+def _cpu_s(pid: int) -> float:
+    """CPU seconds of a process, all its threads; 0 when it is gone (its end is on its way)."""
+    try:
+        return time.clock_gettime((~pid << 3) | 2)
+    except OSError:
+        return 0.0
 
 
 def main() -> None:
-    stack = 256 << 20  # the main thread's stack limit only takes effect at exec
-    if resource.getrlimit(resource.RLIMIT_STACK)[0] not in (stack, resource.RLIM_INFINITY):
-        hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
-        wanted = stack if hard == resource.RLIM_INFINITY else min(stack, hard)
-        if resource.getrlimit(resource.RLIMIT_STACK)[0] != wanted:
-            resource.setrlimit(resource.RLIMIT_STACK, (wanted, hard))
-            os.execv(sys.executable, [sys.executable, "-I", "-S", "-X", "utf8", *sys.argv])
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # ends with its control socket, in order
+    """Serve on descriptor argv[1] until it closes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_STACK)
+    wanted = STACK if hard == resource.RLIM_INFINITY else min(STACK, hard)
+    if soft != wanted:
+        resource.setrlimit(resource.RLIMIT_STACK, (wanted, hard))
+        os.execv(sys.executable, [sys.executable, "-I", "-S", "-X", "utf8", *sys.argv])
     control = socket.socket(fileno=int(sys.argv[1]))
-    server = Server(control, sys.argv[2])
+    control.recv(16)  # by now this process is in its control group, if there is one
     try:
-        server.serve()
-    finally:
-        server.close()
+        server = Server(control, sys.argv[2])
+    except OSError as error:
+        control.send(json.dumps({"failed": str(error)}).encode())
+        return
+    server.serve()
 
 
 if __name__ == "__main__":

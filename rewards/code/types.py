@@ -1,4 +1,4 @@
-"""What goes into the code sandbox and what comes out: tests in three forms, limits, verdicts."""
+"""What goes into the code sandbox and what comes out: tests in three forms, limits, levels, verdicts."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ Verdict = Literal[
     "passed", "wrong_answer", "runtime_error", "time_limit", "memory_limit", "output_limit", "forbidden",
     "infrastructure_error",
 ]  # fmt: skip
+Level = Literal["none", "partial", "kernel", "namespaces"]
+LEVELS: tuple[Level, ...] = ("none", "partial", "kernel", "namespaces")  # from the weakest
 
 
 class InfrastructureError(RuntimeError):
@@ -19,15 +21,17 @@ class InfrastructureError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits of one child process (one stdin case, or all calls of a submission).
+    """What a submission may use.
 
-    `cpu_s` counts CPU seconds (whole ones, rounded up) and `idle_s` seconds in which the program neither computed nor
-    waited for a core, so that a busy machine does not change a verdict; `wall_s` is the loose limit behind both.
-    `memory_bytes` is address space; `output_bytes` caps standard output and encoded results.
+    `cpu_s` counts CPU seconds of one test and `idle_s` seconds in which it neither computed nor waited for a core, so
+    that a busy machine does not change a verdict (a whole test program of asserts counts as one test); `total_cpu_s`
+    and the loose `wall_s` hold for all tests together. `memory_bytes` is address space; `output_bytes` caps standard
+    output and encoded results.
     """
 
     cpu_s: float = 4.0
     idle_s: float = 4.0
+    total_cpu_s: float = 20.0
     wall_s: float = 60.0
     memory_bytes: int = 1 << 30
     output_bytes: int = 8 << 20
@@ -43,22 +47,29 @@ class StdinCase:
 
 @dataclass(frozen=True, slots=True)
 class StdinTests:
-    """A whole program: reads standard input, prints the answer."""
+    """A whole program: reads standard input, prints the answer.
+
+    `tolerance`: numbers may differ by so much, absolutely or relatively (0: everything is compared as text).
+    `weights`: the worth of each test for `Report.fraction` (empty: equal).
+    """
 
     cases: Sequence[StdinCase]
+    tolerance: float = 0.0
+    weights: Sequence[float] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class CallTests:
     """A function `fn_name` (or method of a class `Solution`): positional arguments in, return values out.
 
-    `tolerance` bounds the absolute difference of floats where a test asks for one (0: 1e-9 relative).
+    `tolerance`: floats may differ by so much, absolutely or relatively. `weights` as in `StdinTests`.
     """
 
     fn_name: str
     inputs: Sequence[Sequence[Any]]
     outputs: Sequence[Any]
-    tolerances: Sequence[float] = ()
+    tolerance: float = 1e-9
+    weights: Sequence[float] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +78,7 @@ class AssertTests:
 
     test: str
     entry_point: str = ""
+    weights: Sequence[float] = ()
 
 
 Tests = StdinTests | CallTests | AssertTests
@@ -74,21 +86,20 @@ Tests = StdinTests | CallTests | AssertTests
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`verdicts` holds one verdict a test, in order (fewer after an early stop); `detail` the first failure in words.
-
-    `forgeable`: some asserts could not be turned into calls and ran beside the submission (see docs).
-    """
+    """`verdicts` holds one verdict a test in order (fewer after an early stop), `detail` the first failure in words."""
 
     passed: bool
     verdicts: list[Verdict]
     detail: str = ""
     cpu_s: float = 0.0
-    forgeable: bool = False
+    weights: Sequence[float] = ()
 
     @property
     def fraction(self) -> float:
-        """Share of tests passed, of those that ran."""
-        return sum(verdict == "passed" for verdict in self.verdicts) / len(self.verdicts) if self.verdicts else 0.0
+        """Weighted share of tests passed, of those that ran."""
+        weights = self.weights if len(self.weights) == len(self.verdicts) else [1.0] * len(self.verdicts)
+        won = sum(weight for weight, verdict in zip(weights, self.verdicts, strict=True) if verdict == "passed")
+        return won / sum(weights) if sum(weights) > 0 else 0.0
 
 
 def as_tests(tests: Tests | Mapping[str, Any] | str) -> Tests:
@@ -104,16 +115,22 @@ def as_tests(tests: Tests | Mapping[str, Any] | str) -> Tests:
     if not isinstance(tests, Mapping):
         raise ValueError(f"tests must be an object with a type, not {type(tests).__name__}")
     kind = tests.get("type")
+    weights = [float(weight) for weight in tests.get("weights") or ()]
+    if any(not 0 <= weight < float("inf") for weight in weights):
+        raise ValueError(f"weights of tests must be numbers from 0, not {weights}")
     try:
         if kind == "stdin":
-            return StdinTests([StdinCase(str(case["input"]), str(case["output"])) for case in _some(tests["cases"])])
+            cases = [StdinCase(_text(case["input"]), _text(case["output"])) for case in _some(tests["cases"])]
+            _same_length("weights", weights, cases)
+            return StdinTests(cases, float(tests.get("tolerance") or 0.0), weights)
         if kind == "call":
             inputs, outputs = _some(tests["inputs"]), tests["outputs"]
             if len(inputs) != len(outputs):
                 raise ValueError(f"call tests have {len(inputs)} inputs and {len(outputs)} outputs")
-            return CallTests(str(tests["fn_name"]), inputs, outputs)
+            _same_length("weights", weights, inputs)
+            return CallTests(str(tests["fn_name"]), inputs, outputs, float(tests.get("tolerance", 1e-9)), weights)
         if kind == "assert":
-            return AssertTests(str(tests["test"]), str(tests.get("entry_point") or ""))
+            return AssertTests(_text(tests["test"]), str(tests.get("entry_point") or ""), weights)
     except KeyError as error:
         raise ValueError(f"{kind} tests lack the field {error}") from error
     raise ValueError(f"tests have type {kind!r}, not 'stdin', 'call' or 'assert'")
@@ -123,3 +140,13 @@ def _some(cases: Any) -> Sequence[Any]:
     if not isinstance(cases, Sequence) or isinstance(cases, str) or not cases:
         raise ValueError("tests hold no case")
     return cases
+
+
+def _same_length(what: str, these: Sequence[Any], those: Sequence[Any]) -> None:
+    if these and len(these) != len(those):
+        raise ValueError(f"{len(these)} {what} for {len(those)} tests")
+
+
+def _text(value: Any) -> str:
+    """Text, also from a list of lines, as some data sets have it."""
+    return "\n".join(map(str, value)) if isinstance(value, list) else str(value)

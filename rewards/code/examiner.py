@@ -1,0 +1,168 @@
+"""What a second sandboxed child does: run the test program, the submission behind a channel; standard library only.
+
+The test program and its expected values live here; the submission lives in another process, of another server. A name
+that the program takes from the submission is a `Remote`: calling it sends the arguments over and brings back a plain
+value, so what the program compares is never an object of the submission's making.
+Frames on the result pipe: `V` index of an assert, whether it held, and why not; `A` the program came to its end;
+`E` an exception of the program; `X` an exception of the submission that ended it; `L` the submission did not load;
+`G` the submission's process is gone; `U` the program cannot be run like this (never the submission's fault).
+"""
+
+from __future__ import annotations
+
+import builtins
+import json
+import marshal
+import os
+import sys
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+MUTABLE = (list, dict, set, bytearray, deque)
+
+
+class Gone(BaseException):
+    """The submission's process has ended; not to be caught by a test program's `except Exception`."""
+
+
+class NotLoaded(BaseException):
+    """The submission cannot even be imported."""
+
+
+class CannotCross(BaseException):
+    """The test program hands over something that has no encoding (a function, say)."""
+
+
+class Submission:
+    """The other end of the channel."""
+
+    def __init__(self, runner: Any, codec: Any, most_bytes: int) -> None:
+        self._send = runner.frame_writer(1 << 62, runner.CHANNEL)
+        self._receive = runner.frame_reader(runner.CHANNEL, most_bytes + 4096)
+        self._codec, self._most_bytes = codec, most_bytes
+        self.gone = False
+        self.raised: BaseException | None = None
+
+    def ask(self, verb: str, handle: int, name: str, arguments: Any, keywords: Any, back: bool = False) -> Any:
+        """One request; the answer, or the submission's exception as a built-in one of the same name."""
+        request = [verb, handle, name, list(arguments), keywords, back]
+        try:
+            self._send(b"Q", self._codec.encode(request, 1 << 30, self._handle))
+            frame = self._receive()
+        except OSError:
+            frame = None
+        if frame is None:
+            self.gone = True
+            raise Gone
+        tag, body = frame
+        if tag == b"V":
+            value = self._codec.decode(body, self._remote)
+            if isinstance(value, list) and len(value) == 2:
+                return value
+            raise ValueError("a malformed answer")
+        text = body.decode("utf-8", "replace")
+        if tag == b"L":
+            raise NotLoaded(text)
+        kind, _, message = text.partition(": ")
+        made = _exception(kind)
+        self.raised = made(message) if made is not None else RuntimeError(text)
+        raise self.raised
+
+    def _handle(self, value: Any) -> int:
+        if type(value) is Remote:
+            return int(value._handle)
+        raise CannotCross(f"the test program passes a {type(value).__name__} to the submission")
+
+    def _remote(self, number: int) -> Remote:
+        return Remote(self, number)
+
+
+def _exception(name: str) -> type[Exception] | None:
+    """The built-in exception of that name, if a message alone can make one."""
+    found = getattr(builtins, name, None)
+    known = isinstance(found, type) and issubclass(found, Exception) and not issubclass(found, UnicodeError)
+    return found if known else None
+
+
+class Remote:
+    """An object of the submission: can be called and asked for attributes, is equal to itself alone."""
+
+    def __init__(self, submission: Submission, handle: int) -> None:
+        self._submission, self._handle = submission, handle
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        back = any(isinstance(one, MUTABLE) for one in arguments)
+        value, after = self._submission.ask("call", self._handle, "", arguments, keywords, back)
+        if back and isinstance(after, list) and len(after) == len(arguments):
+            for mine, theirs in zip(arguments, after, strict=True):
+                _update(mine, theirs)
+        return value
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self._submission.ask("get", self._handle, name, [], {})[0]
+
+
+def _update(mine: Any, theirs: Any) -> None:
+    """What the call did to an argument, done here too."""
+    if type(mine) is not type(theirs) or not isinstance(mine, MUTABLE):
+        return
+    if isinstance(mine, (list, bytearray)):
+        mine[:] = theirs
+    else:
+        mine.clear()
+        mine.extend(theirs) if isinstance(mine, deque) else mine.update(theirs)
+
+
+def run(payload: dict[str, Any], codec: Any, send: Callable[[bytes, bytes], None], most_bytes: int) -> None:
+    """Run one test program to its end; never returns."""
+    submission = Submission(sys.modules["_sandbox_runner"], codec, most_bytes)
+    try:
+        _examine(payload, submission, send)
+        tag, text = b"A", ""
+    except NotLoaded as error:
+        tag, text = b"L", str(error)
+    except CannotCross as error:
+        tag, text = b"U", str(error)
+    except BaseException as error:
+        tag = b"X" if error is submission.raised else b"E"
+        text = f"{type(error).__name__}: {error}"[:300]
+    if submission.gone:
+        tag = b"G"
+    send(tag, text.encode("utf-8", "replace"))
+    os._exit(0)
+
+
+def _examine(payload: dict[str, Any], submission: Submission, send: Callable[[bytes, bytes], None]) -> None:
+    entry, free = payload["entry_point"], set(payload["free"])
+    granted = sys.modules["_sandbox_runner"].GRANTED
+    ours = {name for name in free - {entry} if name in granted or name in sys.stdlib_module_names}
+    if not entry and free <= ours:  # then one of these must be the function under test
+        ours = set()
+    names: dict[str, Any] = {"__name__": "test", "__assert__": _recorder(submission, send)}
+    for name in ours:
+        names[name] = granted[name] if name in granted else __import__(name)
+    found = submission.ask("names", 0, entry, sorted(free - ours), {})[0]
+    candidate = found.pop("", None)
+    names |= found
+    if entry:
+        names[entry] = names["candidate"] = candidate
+    exec(marshal.loads(bytes.fromhex(payload["program"])), names)
+    if payload["has_check"] and entry:
+        names["check"](candidate)
+
+
+def _recorder(submission: Submission, send: Callable[[bytes, bytes], None]) -> Callable[[int, Callable[[], Any]], None]:
+    def record(index: int, thunk: Callable[[], Any]) -> None:
+        kind, text = "passed", ""
+        try:
+            if not thunk():
+                kind, text = "wrong", "AssertionError"
+        except Exception as error:
+            kind = "raised" if error is submission.raised else "wrong"
+            text = f"{type(error).__name__}: {error}"[:200]
+        send(b"V", json.dumps([index, kind, text]).encode())
+
+    return record

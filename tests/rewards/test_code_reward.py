@@ -1,0 +1,66 @@
+"""The `code` reward: which program is taken from a completion, what it scores, and when it refuses."""
+
+import json
+
+import pytest
+
+import rewards.code.sandbox as sandboxes
+from rewards.code import InfrastructureError
+from rewards.code.reward import code_reward, extract_code
+from rewards.registry import RewardError, get
+from rollout.types import Sample
+
+TWICE = {"type": "call", "fn_name": "f", "inputs": [[1], [5]], "outputs": [2, 10]}
+HALF = "<answer>\n```python\ndef f(x):\n    return x + 1\n```\n</answer>"
+
+
+def sample(completion=HALF, tests=TWICE):
+    return Sample("", completion, row={"tests": json.dumps(tests)} if tests else {})
+
+
+def test_all_or_nothing_and_partial_credit():
+    assert code_reward(sample()) == 0.0
+    assert code_reward(sample(), partial=True) == 0.5
+    assert code_reward(sample(tests=TWICE | {"weights": [3, 1]}), partial=True) == 0.75
+    assert code_reward(sample(HALF.replace("x + 1", "x + x"))) == 1.0
+    assert code_reward(sample(tests=None)) is None
+    assert code_reward(sample("<answer>I do not know</answer>")) == 0.0
+
+
+def test_a_broken_sandbox_is_an_error_and_not_a_score(monkeypatch):
+    sandboxes.discard()
+    monkeypatch.setattr(sandboxes, "SERVER", sandboxes.SERVER.with_name("nowhere.py"))
+    with pytest.raises(InfrastructureError):
+        code_reward(sample())
+
+
+def test_below_the_minimum_level_it_refuses(monkeypatch):
+    sandboxes.discard()
+    monkeypatch.setattr(sandboxes, "_REFUSED", {"namespaces": "EPERM"})
+    assert code_reward(sample(), min_level="kernel") == 0.0
+    with pytest.raises(InfrastructureError, match="level 'kernel' here, 'namespaces' is asked for \\(EPERM\\)"):
+        code_reward(sample(), min_level="namespaces")
+    sandboxes.discard()
+    with pytest.raises(RewardError, match="min_level"):
+        get("code").configure({"min_level": "magic"})
+
+
+def test_extract_code():
+    fenced = "```python\ndef f(): pass\n```"
+    assert extract_code(f"<think>x</think><answer>\n{fenced}\n</answer>") == "def f(): pass\n"
+    assert extract_code(f"<think>{fenced}</think><answer>none</answer>") is None
+    assert extract_code(f"{fenced}\nor better\n```\nprint(1)\n```\n") == "print(1)\n"
+    assert extract_code(f"{fenced}\n```text\nout\n```") == "def f(): pass\n"
+    assert extract_code(f"{fenced}\n```python\ndef f(): unfinished") == "def f(): pass\n"
+    assert extract_code(fenced.replace("\n", "\r\n")) == "def f(): pass\n"
+    assert extract_code(f"1. so\n   {fenced}".replace("\n", "\n   ")) == "def f(): pass\n"
+    assert extract_code('~~~py\ns = """\n```\n"""\n~~~') == 's = """\n```\n"""\n'
+    assert extract_code("```text\nout\n```") is None
+    assert extract_code("def f(): pass") == "def f(): pass"
+    assert extract_code(f"<think>{fenced}") is None
+    assert extract_code(f"<answer>{fenced}") is None
+
+
+def test_extraction_is_linear():  # or this would take hours
+    assert extract_code("```a\n" * 200_000) is None
+    assert extract_code("<answer>" * 100_000 + "`" * 100_000) is None
