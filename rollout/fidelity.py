@@ -23,6 +23,7 @@ ROUNDS = 5
 RANDOM = "random:"
 UPDATE = 0.2  # of each tensor's root mean square
 SEQUENCES = 8
+EXACT = 1e-5  # nats: in float32 the largest gap of a small model that is only rounding
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,29 @@ class Round:
     before: float
     rounding: float | None
     tokens: int
+
+
+def verdict(dtype: str, rounds: list[Round]) -> tuple[bool, str]:
+    """Whether the engine has the trainer's weights in every round, and in words.
+
+    float32: the largest gap stays within 1e-5, or (a deep model adds rounding up) within the canary's limits, which
+    the words then say. bfloat16: the mean gap stays within twice what bfloat16 costs the trainer itself.
+    """
+    from rollout.canary import Canary
+
+    canary = Canary(1, precision=dtype, sequences=0)
+    exact = [r.max <= EXACT if r.rounding is None else r.mean <= 2 * r.rounding for r in rounds]
+    within = [r.rounding is None and r.max <= canary.max_gap and r.mean <= canary.mean_gap for r in rounds]
+    bad = [i for i, fine in enumerate(exact) if not fine and not within[i]]
+    if bad or not rounds:
+        return False, f"DISAGREES {f'after sync {bad[0]}' if bad and bad[0] else 'on load'}"
+    return True, "agrees" if all(exact) else f"agrees, above {EXACT:g} but within the canary's limits"
+
+
+def read_rounds(file: Path) -> list[Round]:
+    """What `run` has written so far; a line that a kill cut off is left out."""
+    lines = file.read_text(encoding="utf-8").split("\n")[:-1] if file.exists() else []
+    return [Round(**json.loads(line)) for line in lines]
 
 
 def compare(model: Any, engine: Engine, canary: Canary, *, seed: int = 0, rounds: int = ROUNDS) -> Iterator[Round]:
