@@ -178,10 +178,30 @@ def init(
 
 
 @app.command()
-def doctor() -> None:
-    """What this machine offers: versions, devices, whether vLLM and the code sandbox work. Takes some seconds."""
+def doctor(
+    model: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FOLDER|random:NAME", help="compare trainer and engine on this model; repeat for several"),
+    ] = None,
+    write: Annotated[Path | None, typer.Option(metavar="FILE", help="put the table into this Markdown page")] = None,
+    limit: Annotated[float, typer.Option(metavar="SECONDS", help="time for one model in one precision")] = 300.0,
+) -> None:
+    """What this machine offers: versions, devices, whether vLLM and the code sandbox work. Takes some seconds.
+
+    With --model instead: does the rollout engine have the trainer's weights? Log-probs compared on load and after
+    each of five updates of every tensor, in fp32 and bf16. The folder is only read. Exit 1 if a model disagrees or
+    does not run.
+
+    \b
+      r1 doctor
+      r1 doctor --model runs/demo/cold
+      r1 doctor --model random:qwen3_moe --model random:llama
+      r1 doctor --model random:all --write docs/fidelity.md
+    """
     from pipelines import doctor as checks
 
+    if model or write:
+        raise typer.Exit(0 if checks.fidelity(model or [], write, limit) else 1)
     lines = checks.lines()
     for ok, what, found in lines:
         typer.echo(f"{'ok  ' if ok else 'FAIL'} {what:<12} {found}")

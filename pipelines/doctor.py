@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from pipelines import provenance
@@ -74,3 +76,25 @@ def _layers(level: dict[str, Any]) -> list[str]:
     layers = ", ".join(name for name, there in have.items() if there)
     without = f"; not {', '.join(lack)}" if lack else ""
     return [f"namespaces: {' '.join(level['namespaces']) or refused}", f"layers: {layers}{without}"]
+
+
+def fidelity(models: Sequence[str], page: Path | None, limit: float) -> bool:
+    """Compare trainer and engine on each model, print the table row by row; whether all agree."""
+    from pipelines import fidelity
+    from pipelines.source import ConfigError
+
+    if not models:
+        raise ConfigError(["--write needs --model: `r1 doctor --model random:all --write FILE`"])
+    if limit <= 0:
+        raise ConfigError([f"--limit {limit:g}: a number of seconds above 0"])
+    wanted = fidelity.targets(models)
+    if page is not None:
+        fidelity.check_page(page)
+    measured = []
+    print(fidelity.markdown(fidelity.HEAD))
+    for row in fidelity.rows(wanted, limit):
+        print(fidelity.markdown(fidelity.cells(row)), flush=True)
+        measured.append(row)
+    if page is not None:
+        fidelity.write_page(page, measured)
+    return all(row.judged[0] for row in measured)

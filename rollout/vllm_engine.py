@@ -157,7 +157,7 @@ def _llm_arguments(model_path: str, options: VllmOptions, seed: int) -> dict[str
     gib = options.kv_cache_gib
     arguments["kv_cache_memory_bytes"] = int(gib * 2**30) if gib else _kv_cache_bytes(config, options, dtype)
     arguments["enable_prefix_caching"] = False  # blocks of 128 tokens: seldom a hit, and one thing less to go stale
-    # vLLM's CPU rotary kernel reads a strided MLA query as if it were contiguous; the native path is right.
+    # vLLM's CPU rotary kernel rotates MLA's 3-D queries by wrong positions (docs/upstream/); the native path is right.
     arguments["compilation_config"] = {"custom_ops": ["none"]}
     if getattr(config, "kv_lora_rank", None):
         arguments["attention_config"] = {"backend": "CPU_MLA"}  # fp32 and bf16; AMX_MLA cannot reload weights

@@ -1,12 +1,14 @@
 """Hands a trainer's weights to vLLM: the whole state in checkpoint format, buffers included, in one reload.
 
-Sending parameters one by one, as other trainers do, leaves two things behind: buffers
-(`e_score_correction_bias` of a DeepSeek-V3 router is one) and, on a CPU, the experts, which vLLM packs once and
-never again. `SyncExtension` runs inside vLLM's worker and makes it pack them again.
+Sending parameters one by one, as other trainers do, leaves buffers behind (`e_score_correction_bias` of a DeepSeek-V3
+router is one). vLLM 0.31's own reload leaves three more things behind, each without an error (docs/upstream/): on a
+CPU the experts and a tied output head, which it packs once and never again, and everywhere the experts and attention
+sinks of gpt-oss. `SyncExtension` runs inside vLLM's worker and brings them along.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -36,9 +38,48 @@ class SyncExtension:
     def r1_load_state(self, state: dict[str, Tensor]) -> int:
         """Load a checkpoint-format state; returns how many MoE layers were packed again."""
         runner = self.model_runner  # type: ignore[attr-defined]
-        packed = reset_moe_kernels(runner.get_model()) if SyncExtension.repack_experts else 0
-        runner.reload_weights(weights_iterator=iter(state.items()))
+        model = runner.get_model()
+        packed = reset_moe_kernels(model) if SyncExtension.repack_experts else 0
+        runner.reload_weights(weights_iterator=_with_plain_copies(model, state))
+        pack_tied_heads(model)
         return packed
+
+
+def _with_plain_copies(model: Any, state: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """The items of `state`; what vLLM's loader fills by a plain `copy_` has memory while they are taken.
+
+    During a reload all parameters are on the meta device and only calls of a parameter's `weight_loader` are replayed
+    into real memory. The gpt-oss loader copies experts and sinks itself, into nothing. Here those layers get their
+    memory before the first item and take the usual way (pack, copy into the running tensors) after the last.
+    """
+    from vllm.model_executor.model_loader.reload import layerwise, meta
+
+    layers = [(layer, layerwise.get_layerwise_info(layer)) for layer in _copied_layers(model)]
+    for layer, info in layers:
+        meta.materialize_layer(layer, info)
+    yield from state.items()
+    for layer, info in layers:
+        layerwise._layerwise_process(layer, info)
+
+
+def _copied_layers(model: Any) -> list[Any]:
+    if type(model).__name__ != "GptOssForCausalLM":
+        return []
+    return [module for module in model.modules() if {"w13_weight", "sinks"} & set(module._parameters)]
+
+
+def pack_tied_heads(model: Any) -> int:
+    """Pack output heads that share their weight with the embedding again; returns how many.
+
+    On a CPU vLLM multiplies with a packed copy of the head. A tied head has no weights of its own in a checkpoint, so
+    a reload passes it over, and the copy keeps the old values.
+    """
+    heads = [module for module in model.modules() if hasattr(module, "cpu_linear") and hasattr(module, "tie_weights")]
+    shared = [id(m.weight) for m in model.modules() if hasattr(m, "cpu_linear") and m not in heads]
+    tied = [head for head in heads if id(head.weight) in shared]
+    for head in tied:
+        head.quant_method.process_weights_after_loading(head)
+    return len(tied)
 
 
 def reset_moe_kernels(model: Any) -> int:

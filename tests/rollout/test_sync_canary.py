@@ -6,26 +6,17 @@ from typing import Any
 
 import pytest
 
+from models.zoo import update_all_tensors
 from rollout.canary import Canary, CanaryFailure
 from rollout.weights import SyncExtension, checkpoint_state
 
 pytestmark = pytest.mark.xdist_group("vllm")
 
 
-def shake(model: Any, *, seed: int, scale: float = 0.05) -> None:
-    """A random update of every floating-point tensor, buffers such as `e_score_correction_bias` included."""
-    import torch
-
-    generator = torch.Generator().manual_seed(seed)
-    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-        if tensor.is_floating_point() and "inv_freq" not in name:
-            tensor.data.add_(torch.randn(tensor.shape, generator=generator) * scale)
-
-
 def test_sync_carries_all_tensors_over_repeated_updates(engine: Any, tiny_model: Any) -> None:
     canary = Canary(160, texts=[[5, 6, 7, 8]])
     for seed in range(4):
-        shake(tiny_model, seed=seed)
+        update_all_tensors(tiny_model, 0.05, seed=seed)
         assert canary.measure(tiny_model, engine, canary.probes[0]).mean > 0.01, "the update must matter"
         engine.sync(tiny_model)
         gap = canary.check(tiny_model, engine, step=seed)
@@ -46,7 +37,7 @@ def test_canary_stops_at_the_first_sync_without_expert_repacking(
     canary = Canary(160)
     canary.check(tiny_model, engine)
     monkeypatch.setattr(SyncExtension, "repack_experts", False)
-    shake(tiny_model, seed=0, scale=scale)
+    update_all_tensors(tiny_model, scale, seed=0)
     engine.sync(tiny_model)
     with pytest.raises(CanaryFailure, match=r"at step 1: .*disagree.*allowed 0.001 max") as failure:
         canary.check(tiny_model, engine, step=1)
