@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rollout.canary import Canary
+    from rollout.canary import Canary, Probes
     from rollout.types import Engine
 
 ROUNDS = 5
@@ -79,18 +79,14 @@ def compare(model: Any, engine: Engine, canary: Canary, *, seed: int = 0, rounds
         yield Round(gap.max, gap.mean, before, _rounding(model, probes), gap.tokens)
 
 
-def _rounding(model: Any, probes: Any) -> float | None:
-    import copy
-
+def _rounding(model: Any, probes: Probes) -> float | None:
     import torch
 
-    from rollout.forward import model_logprobs
+    from rollout.forward import rounding_gaps
 
     if model.dtype == torch.float32:
         return None
-    exact = copy.deepcopy(model).float()
-    pairs = zip(model_logprobs(model, probes), model_logprobs(exact, probes), strict=True)
-    gaps = [abs(a - b) for x, y in pairs for a, b in zip(x, y, strict=True)]
+    gaps = rounding_gaps(model, probes)
     return sum(gaps) / len(gaps)
 
 

@@ -33,6 +33,27 @@ def model_logprobs(model: Any, ids: Sequence[Sequence[int]], *, batch_tokens: in
     return result
 
 
+def rounding_gaps(model: Any, ids: Sequence[Sequence[int]]) -> list[float]:
+    """What bfloat16 costs this model: absolute log-probability differences (nats) of ids[1:], bfloat16 against float32.
+
+    The weights are cast to the other of the two for one forward and put back; buffers (rotary frequencies, selection
+    biases) stay as they are, as they do in an engine.
+    """
+    import torch
+
+    other = torch.bfloat16 if model.dtype == torch.float32 else torch.float32
+    kept = [(parameter, parameter.data) for parameter in model.parameters()]
+    ours = model_logprobs(model, ids)
+    try:
+        for parameter, data in kept:
+            parameter.data = data.to(other)
+        theirs = model_logprobs(model, ids)
+    finally:
+        for parameter, data in kept:
+            parameter.data = data
+    return [abs(a - b) for x, y in zip(ours, theirs, strict=True) for a, b in zip(x, y, strict=True)]
+
+
 def _batches(ids: Sequence[Sequence[int]], batch_tokens: int) -> list[list[int]]:
     """Row indices, longest first, cut so that rows x longest stays within `batch_tokens` (at least one row each)."""
     batches: list[list[int]] = []
