@@ -23,8 +23,8 @@ def completion_logprobs(
 
     Args:
         model: a causal model with TRL's fused head (`add_fused_lm_head`), which never holds the whole logits tensor.
-        input_ids, attention_mask: (B, P + C), prompts padded on the left, completions on the right; a masked
-            completion (all zeros) costs nothing and gets zeros.
+        input_ids, attention_mask: (B, P + C), prompts padded on the left, completions on the right; a row whose
+            completion is masked (all zeros) is not run and gets zeros.
         batch_tokens: tokens per forward pass, padding included; a longer row goes alone.
 
     Returns:
@@ -34,6 +34,8 @@ def completion_logprobs(
     prompt_lengths = attention_mask[:, :-keep].sum(dim=1)
     starts = attention_mask.argmax(dim=1)
     order = torch.argsort(lengths, descending=True, stable=True)
+    wanted = order[attention_mask[order, -keep:].any(dim=1)]
+    order = wanted if len(wanted) else order[-1:]  # something must run: a loss without a graph has no backward
     logps, entropies, losses = [], [], []
     for rows in _budget(order, lengths[order].tolist(), batch_tokens):
         width = max(int(lengths[rows[0]]), 2)
@@ -50,11 +52,11 @@ def completion_logprobs(
         logps.append(out.log_probs.gather(1, where) * inside)
         entropies.append(out.entropy.gather(1, where) * inside if entropy else None)
         losses.append(out.aux_loss * mask.sum() if aux_loss else None)
-    back = torch.argsort(order)
+    empty = torch.zeros(len(input_ids), keep, device=input_ids.device)
     return (
-        torch.cat(logps)[back],
-        torch.cat(entropies)[back] if entropy else None,
-        torch.stack(losses).sum() / lengths.sum() if aux_loss else None,
+        empty.index_copy(0, order, torch.cat(logps).to(empty)),
+        empty.index_copy(0, order, torch.cat(entropies).to(empty)) if entropy else None,
+        torch.stack(losses).sum() / lengths[order].sum() if aux_loss else None,
     )
 
 

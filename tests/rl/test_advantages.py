@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rl.advantages import STD_FLOOR, group_advantages
+from rl.batch import split_scores
 from rl.numbers import log_line, step_numbers
 from rollout.types import Sample, Scored
 
@@ -43,7 +44,8 @@ def test_step_numbers() -> None:
         Sample("p", "c", finish=finish, n_tokens=n, row=row)
         for finish, n, row in zip(("stop", "length", "stop", "stop"), (4, 8, 6, 2), rows, strict=True)
     ]
-    numbers = step_numbers(scored, samples, ("math", "code"))
+    pairs = [samples[:2], samples[2:]]
+    numbers = step_numbers(split_scores([0, 1], [[], []], pairs, scored), ("math", "code"))
     assert numbers == {
         "part/math": 0.5, "part/format": 1.0, "length": 5.0, "finished": 0.75, "accuracy": 0.5,
         "accuracy/math": 0.5, "length/right": 4.0, "length/wrong": 8.0,
