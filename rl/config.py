@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from collections.abc import Iterator
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from models.router import RouterPolicy
+from rl.algorithms import Algorithm, with_defaults
+from rollout.factory import resolve_kind
 
 Loss = Literal["grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo"]
+CLIPPED = ("grpo", "dr_grpo", "dapo", "bnpo", "luspo")
 Correction = Literal["off", "token_truncate", "token_mask", "sequence_truncate", "sequence_mask"]
 
 
@@ -18,8 +22,9 @@ class GrpoError(ValueError):
 
 class GrpoSettings(BaseModel):
     """Defaults are DeepSeek-R1's where it published them (arXiv 2501.12948v2, 2.1 and 3.2.1): group 16, 32 questions a
-    step, learning rate 3e-6, KL 0.001 to a reference replaced every 400 steps, temperature 1. Two differ: clip ratio
-    0.2 instead of 10, and one update per rollout instead of 16 (on-policy; the clip then never acts)."""
+    step, learning rate 3e-6, clip ratio 10, KL 0.001 to a reference replaced every 400 steps, temperature 1. One
+    differs: one update per rollout instead of 16 (on-policy; the clip then never acts). `algorithm` changes some of
+    them (`rl.algorithms`); what is given by hand wins."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -35,6 +40,7 @@ class GrpoSettings(BaseModel):
     top_p: float = Field(1.0, gt=0, le=1, description="nucleus sampling")
     template: Literal["chat", "plain"] = Field("chat", description="chat: the tokenizer's template; plain: R1-Zero")
 
+    algorithm: Algorithm = Field("grpo", description="sets the defaults of the loss: see docs/algorithms.md")
     loss: Loss = Field("grpo", description="how token losses are formed and averaged")
     level: Literal["token", "sequence"] = Field("token", description="importance ratio per token or sequence (GSPO)")
     scale_rewards: Literal["group", "batch", "none"] = Field(
@@ -43,18 +49,26 @@ class GrpoSettings(BaseModel):
     beta: float = Field(0.001, ge=0, description="KL coefficient (k3 in the loss); 0 = no reference model")
     ratio_weighted_kl: bool = Field(False, description="DeepSeek-V3.2: multiply the KL by the importance ratio")
     ref_every: int = Field(400, ge=0, description="the reference becomes the current policy every N steps; 0 = never")
-    epsilon: float = Field(0.2, gt=0, description="clip range of the importance ratio (R1: 10)")
+    epsilon: float | None = Field(
+        10.0, gt=0, description="clip range of the importance ratio, 1 - e to 1 + e (R1: 10); empty: no lower clip"
+    )
     epsilon_high: float | None = Field(None, gt=0, description="upper clip range (DAPO: 0.28); empty = epsilon")
     delta: float | None = Field(None, gt=1, description="two-sided clip: cap of the ratio for negative advantages")
     mask_truncated: bool = Field(False, description="leave completions cut at max_tokens out of the loss (DAPO)")
     correction: Correction = Field(
         "off", description="importance sampling of trainer against engine probabilities; costs one more forward pass"
     )
-    correction_cap: float = Field(2.0, gt=0, description="largest weight of the correction")
+    correction_cap: float = Field(2.0, gt=0, description="largest weight of the correction (IcePop: 5)")
+    correction_floor: float | None = Field(
+        None, gt=0, description="smallest weight of the correction (IcePop: 0.5); empty = none"
+    )
     off_policy_mask: float | None = Field(
         None, gt=0, description="DeepSeek-V3.2: drop negative samples that moved further than this (nats per token)"
     )
     entropy_coef: float = Field(0.0, description="weight of an entropy bonus")
+    refill: int = Field(
+        0, ge=0, description="DAPO's dynamic sampling: times to replace groups that are all right or all wrong"
+    )
 
     correct: tuple[str, ...] = Field(
         ("math", "code"), description="reward parts that say an answer is right (value 1): what accuracy counts"
@@ -98,15 +112,16 @@ class GrpoSettings(BaseModel):
     def _router(cls, text: str) -> str:
         return str(RouterPolicy.parse(text))
 
+    @model_validator(mode="before")
+    @classmethod
+    def _algorithm(cls, given: Any) -> Any:
+        return with_defaults(given) if isinstance(given, dict) else given
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        samples = self.prompts_per_step * self.group
-        if samples % self.accumulate:
-            raise ValueError(f"accumulate {self.accumulate} does not divide prompts_per_step x group = {samples}")
-        if self.loss == "luspo" and self.level != "sequence":
-            raise ValueError("loss: luspo needs level: sequence")
-        if self.loss == "vespo" and self.correction.startswith("sequence"):
-            raise ValueError("loss: vespo takes correction: off, token_truncate or token_mask")
+        problems = list(contradictions(self))
+        if problems:
+            raise ValueError("; ".join(problems))
         return self
 
     @property
@@ -117,3 +132,60 @@ class GrpoSettings(BaseModel):
     def updates_per_rollout(self) -> int:
         """Policy updates between two generations."""
         return self.minibatches * self.inner_epochs
+
+    @property
+    def upper(self) -> float:
+        """The clip range above 1."""
+        high = self.epsilon if self.epsilon_high is None else self.epsilon_high
+        assert high is not None, "contradictions() lets no loss through without an upper clip"
+        return high
+
+    @property
+    def comparable(self) -> bool:
+        """Whether the engine's log-probs are of the distribution that the trainer's are: at the sampling temperature,
+        which the transformers engine does not report, and before top-p, which at other temperatures vLLM does not."""
+        return self.temperature == 1 or (resolve_kind(self.engine) == "vllm" and self.top_p == 1)
+
+    @property
+    def skips_flat_groups(self) -> bool:
+        """Whether a sample with advantage 0 changes nothing, so that no forward pass is spent on it.
+
+        A KL or entropy term has a gradient of its own there, `bnpo` counts its tokens, and a router that is kept
+        in balance wants the load of the whole batch.
+        """
+        return self.beta == 0 and self.entropy_coef == 0 and self.loss != "bnpo" and self.policy.kind == "frozen"
+
+
+def contradictions(s: GrpoSettings) -> Iterator[str]:
+    """Knobs that cannot hold together, each in one line: what is wrong and what to do."""
+    samples = s.prompts_per_step * s.group
+    if samples % s.accumulate:
+        yield f"accumulate {s.accumulate} does not divide prompts_per_step x group = {samples}"
+    clips = s.loss in CLIPPED
+    if s.loss == "cispo" and (s.epsilon is not None or s.epsilon_high is None):
+        yield "loss: cispo has an upper clip only: set epsilon: null and epsilon_high, or use algorithm: cispo"
+    if clips and s.epsilon is None:
+        yield f"loss: {s.loss} clips on both sides: set epsilon (R1: 10, DAPO: 0.2)"
+    if s.delta is not None and not clips:
+        yield f"delta belongs to a clipped loss ({', '.join(CLIPPED)}), not to loss: {s.loss}: drop it or change loss"
+    elif s.delta is not None and s.delta <= 1 + s.upper:
+        yield f"delta {s.delta:g} lies inside the clip range 1 + {s.upper:g}: raise delta or lower epsilon"
+    if s.level == "sequence" and s.loss not in ("grpo", "luspo"):
+        yield f"level: sequence needs loss: grpo (GSPO) or luspo, not {s.loss}, which weighs tokens: change one of them"
+    if s.loss == "luspo" and s.level != "sequence":
+        yield "loss: luspo needs level: sequence"
+    if s.loss == "vespo" and s.correction.startswith("sequence"):
+        yield "loss: vespo takes correction: off, token_truncate or token_mask"
+    if s.ratio_weighted_kl and s.beta == 0:
+        yield "ratio_weighted_kl has no KL to weigh: set beta above 0 or ratio_weighted_kl: false"
+    if (s.correction != "off" or s.off_policy_mask) and not s.comparable:
+        knob = "off_policy_mask" if s.correction == "off" else "correction"
+        yield (
+            f"{knob} compares with the engine's log-probs, which are another distribution at temperature "
+            f"{s.temperature:g}, top_p {s.top_p:g} and engine: {s.engine}: "
+            "use temperature: 1, or engine: vllm and top_p: 1"
+        )
+    if s.correction_floor is not None and s.correction == "off":
+        yield "correction_floor has no correction to bound: set correction (IcePop: token_mask) or drop it"
+    if s.correction_floor is not None and s.correction_floor >= s.correction_cap:
+        yield f"correction_floor {s.correction_floor:g} is not below correction_cap {s.correction_cap:g}: swap them"

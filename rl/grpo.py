@@ -138,8 +138,8 @@ def _make_engine(config: GrpoSettings, model_path: str | Path, length: int, dtyp
         max_num_seqs=config.max_num_seqs,
         kv_cache_gib=config.kv_cache_gib,
         gpu_memory=config.gpu_memory,
-        # The correction compares with the trainer's log-probs at the sampling temperature; nothing else does.
-        processed_logprobs=config.correction != "off" and config.temperature != 1.0,
+        # Compared with the trainer's log-probs, which are those at the sampling temperature.
+        processed_logprobs=config.temperature != 1.0,
         seed=seed,
     )
 
@@ -194,8 +194,7 @@ def _arguments(config: GrpoSettings, scratch: str | Path, seed: int) -> GRPOConf
         use_bias_correction_kl=config.ratio_weighted_kl,
         loss_type=config.loss,
         importance_sampling_level=config.level,
-        epsilon=config.epsilon,
-        epsilon_high=config.epsilon_high,
+        **_clip(config),
         delta=config.delta,
         mask_truncated_completions=config.mask_truncated,
         off_policy_mask_threshold=config.off_policy_mask,
@@ -203,6 +202,7 @@ def _arguments(config: GrpoSettings, scratch: str | Path, seed: int) -> GRPOConf
         vllm_importance_sampling_correction=config.correction != "off",
         vllm_importance_sampling_mode="token_truncate" if config.correction == "off" else config.correction,
         vllm_importance_sampling_clip_max=config.correction_cap,
+        vllm_importance_sampling_clip_min=config.correction_floor,
         router_aux_loss_coef=config.policy.aux_coef,
         learning_rate=config.lr,
         lr_scheduler_type="constant_with_warmup" if config.lr_schedule == "constant" else config.lr_schedule,
@@ -225,6 +225,13 @@ def _arguments(config: GrpoSettings, scratch: str | Path, seed: int) -> GRPOConf
         report_to="none",
         disable_tqdm=True,
     )
+
+
+def _clip(config: GrpoSettings) -> dict[str, float]:
+    """Our clip range in TRL's terms: for CISPO it wants the largest ratio itself, M1's formula has 1 + epsilon_high."""
+    if config.loss == "cispo":
+        return {"epsilon_high": 1 + config.upper}
+    return {} if config.epsilon is None else {"epsilon": config.epsilon, "epsilon_high": config.upper}
 
 
 def _summary(lines: Sequence[Mapping[str, float]], trainer: Trainer) -> dict[str, Any]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rollout.types import Sample, Scored
+from rl.batch import Group, verdict
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # TRL's name -> ours; what is not listed here and not ours is left out (lengths by quantile, per-function rewards ...).
 TRL_NAMES = {
@@ -20,14 +23,12 @@ TRL_NAMES = {
     "aux_loss": "aux_loss",
     "clip_ratio/region_mean": "clip_fraction",
     "cispo_clip_ratio": "clip_fraction",
-    "sampling/sampling_logp_difference/mean": "mismatch/mean",
-    "sampling/sampling_logp_difference/max": "mismatch/max",
     "sampling/importance_sampling_ratio/min": "correction/min",
     "sampling/importance_sampling_ratio/mean": "correction/mean",
     "sampling/importance_sampling_ratio/max": "correction/max",
 }
-OURS = ("zero_variance", "unscored", "grading_errors", "finished")
-OUR_PREFIXES = ("part/", "accuracy", "length", "canary", "seconds/", "router/")
+OURS = ("zero_variance", "unscored", "grading_errors", "finished", "refilled", "off_policy_masked")
+OUR_PREFIXES = ("part/", "accuracy", "length", "canary", "seconds/", "router/", "ratio/", "mismatch/")
 
 
 def log_line(logs: Mapping[str, Any]) -> dict[str, float]:
@@ -43,26 +44,45 @@ def log_line(logs: Mapping[str, Any]) -> dict[str, float]:
     return line
 
 
-def step_numbers(scored: Scored, samples: Sequence[Sample], correct: Sequence[str]) -> dict[str, float]:
-    """Means over the B = P x G samples (given flat, in the order of `scored`), in shares and tokens.
+def step_numbers(groups: Sequence[Group], correct: Sequence[str]) -> dict[str, float]:
+    """Means over all samples of the groups, in shares and tokens.
 
     `part/<name>`: each reward over the samples it applies to. `accuracy`: share of samples whose `correct` parts are
     all 1, over those that have such a part; `accuracy/<family>` by the rows' `family`. `length/right`, `length/wrong`:
     tokens of right and wrong samples. A number without samples is left out.
     """
-    flat = {name: [r for group in part for r in group] for name, part in scored.parts_P_G.items()}
     values: dict[str, list[float]] = defaultdict(list)
-    for name, part in flat.items():
-        values[f"part/{name}"] = [r for r in part if r is not None]
-    for i, sample in enumerate(samples):
-        values["length"].append(sample.n_tokens)
-        values["finished"].append(sample.finish == "stop")
-        verdicts = [r for r in (flat[name][i] for name in correct if name in flat) if r is not None]
-        if not verdicts:
-            continue
-        right = min(verdicts) >= 1.0 - 1e-6
-        values["accuracy"].append(right)
-        values["length/right" if right else "length/wrong"].append(sample.n_tokens)
-        if sample.row.get("family"):
-            values[f"accuracy/{sample.row['family']}"].append(right)
+    for group in groups:
+        for name, part in group.parts.items():
+            values[f"part/{name}"] += [r for r in part if r is not None]
+        for i, sample in enumerate(group.samples):
+            values["length"].append(sample.n_tokens)
+            values["finished"].append(sample.finish == "stop")
+            right = verdict(group.parts, i, correct)
+            if right is None:
+                continue
+            values["accuracy"].append(right)
+            values["length/right" if right else "length/wrong"].append(sample.n_tokens)
+            if sample.row.get("family"):
+                values[f"accuracy/{sample.row['family']}"].append(right)
     return {name: sum(numbers) / len(numbers) for name, numbers in values.items() if numbers}
+
+
+def policy_numbers(logps: Tensor, inputs: Mapping[str, Any], *, comparable: bool = True) -> dict[str, float]:
+    """How far the policy is from what sampled the batch, over its unmasked tokens.
+
+    `ratio/*`: pi / pi_old for each token, pi_old being the trainer's own log-probs (now, where the batch is new).
+    `mismatch/*`: |log pi_old - log mu|, nats, mu being the engine: what the two disagree about with equal weights.
+    Left out unless the two are `comparable`, that is of the same distribution.
+    """
+    mask = inputs["completion_mask"].bool()
+    if not mask.any():
+        return {}
+    old, engine = inputs.get("old_per_token_logps"), inputs["sampling_per_token_logps"]
+    old = logps if old is None else old
+    ratio, gap = (logps - old).exp()[mask], (old - engine).abs()[mask]
+    gap = gap[~gap.isnan()]  # an engine may leave a token unscored
+    numbers = {"ratio/min": ratio.min(), "ratio/mean": ratio.mean(), "ratio/max": ratio.max()}
+    if comparable and len(gap):
+        numbers |= {"mismatch/mean": gap.mean(), "mismatch/max": gap.max()}
+    return {name: float(value) for name, value in numbers.items()}

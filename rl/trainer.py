@@ -15,9 +15,10 @@ from trl.trainer.utils import add_fused_lm_head
 
 from models.checkpoint import WholeCheckpoints, load_model, save_model
 from rl.advantages import group_advantages
+from rl.batch import Group, draw_groups, spare_rows, split_scores
 from rl.config import GrpoSettings
 from rl.logprobs import completion_logprobs
-from rl.numbers import step_numbers
+from rl.numbers import policy_numbers, step_numbers
 from rollout.canary import Canary
 from rollout.requests import request_seed
 from rollout.types import Engine, Rollout, Sample, SamplingParams, Scorer
@@ -51,30 +52,71 @@ class Trainer(WholeCheckpoints, GRPOTrainer):
         # TRL applies the trainer/engine correction only to its own vLLM path; this switch is all that the path needs.
         self.use_vllm = settings.correction != "off"
         self._synced_step = -1
-        self._rollouts: list[Rollout] = []
-        self._advantages: Tensor | None = None
+        self._rows: list[int] = []
+        self._groups: list[Group] = []
+        self._advantages = torch.empty(0)
+        self._seconds: dict[str, float] = {}
+        self._errors = 0
 
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
+        self._rows = [int(index) for index in prompts[:: self.settings.group]]
         return [self.inputs.prompts_ids[int(index)] for index in prompts], None, {}
 
     def _generate_single_turn(
         self, prompt_ids: list[list[int]], images: Any, multimodal_fields: Any, num_generations: int, **_: Any
     ) -> tuple[list[list[int]], list[list[float]]]:
-        """Sync the engine where the weights have changed, ask the canary, then sample `num_generations` per prompt."""
+        """Sync the engine where the weights have changed, ask the canary, then draw and score the groups.
+
+        Scores are known before TRL asks for them: which groups stay depends on them. `prompt_ids` is changed in
+        place, because a refilled group has another prompt.
+        """
         self._sync()
+        self._seconds = {"generate": 0.0, "score": 0.0}
+        key = f"{self.args.seed}/{self.state.global_step}"
+        spare = spare_rows(len(self.inputs.rows), self._rows, key)
+        settings = self.settings
+        groups, given_up = draw_groups(self._rows, spare, self._draw, settings.refill, settings.correct)
+        advantages = group_advantages([group.total for group in groups], settings.scale_rewards)
+        self._groups = groups
+        self._advantages = torch.tensor(advantages.values_P_G, device=self.accelerator.device).flatten()
+        self.note(
+            zero_variance=advantages.zero_variance,
+            unscored=advantages.unscored,
+            grading_errors=self._errors,
+            **({"refilled": len(given_up) / len(groups)} if settings.refill else {}),
+            **step_numbers([*groups, *given_up], settings.correct),
+            **{f"seconds/{name}": value for name, value in self._seconds.items()},
+        )
+        prompt_ids[:] = [self.inputs.prompts_ids[group.row] for group in groups for _ in group.rollouts]
+        rollouts = [rollout for group in groups for rollout in group.rollouts]
+        return [r.completion_ids for r in rollouts], [r.logprobs for r in rollouts]
+
+    def _draw(self, rows: Sequence[int], attempt: int) -> list[Group]:
+        """Generate and score one group for each row; `attempt` 0 is the batch itself, later ones refill it."""
         began = time.perf_counter()
-        step = self.state.global_step
+        seed = request_seed(self.args.seed, self.state.global_step)
         params = SamplingParams(
             temperature=self.settings.temperature,
             top_p=self.settings.top_p,
             max_tokens=self.settings.max_tokens,
-            seed=request_seed(self.args.seed, step) % 2**31,
+            seed=(request_seed(seed, attempt) if attempt else seed) % 2**31,
             stop_ids=tuple(self.eos_token_ids),
         )
-        groups = self.inputs.engine.generate(prompt_ids[::num_generations], params, num_generations)
-        self._rollouts = [rollout for group in groups for rollout in group]
-        self.note(**{"seconds/generate": time.perf_counter() - began})
-        return [r.completion_ids for r in self._rollouts], [r.logprobs for r in self._rollouts]
+        prompts = [self.inputs.prompts_ids[row] for row in rows]
+        rollouts = self.inputs.engine.generate(prompts, params, self.settings.group)
+        generated = time.perf_counter()
+        samples = [
+            [_sample(self.inputs.rows[row], self._decode(rollout), rollout) for rollout in group]
+            for row, group in zip(rows, rollouts, strict=True)
+        ]
+        scored = self.inputs.scorer(samples)
+        self._errors = scored.errors + (self._errors if attempt else 0)
+        self._seconds["generate"] += generated - began
+        self._seconds["score"] += time.perf_counter() - generated
+        return split_scores(rows, rollouts, samples, scored)
+
+    def _decode(self, rollout: Rollout) -> str:
+        return str(self.processing_class.decode(rollout.completion_ids, skip_special_tokens=True))
 
     def _sync(self) -> None:
         if self._synced_step == self.state.global_step:
@@ -90,31 +132,29 @@ class Trainer(WholeCheckpoints, GRPOTrainer):
             **{"seconds/sync": synced - began, "seconds/canary": time.perf_counter() - synced},
         )
 
-    def _calculate_rewards(
-        self, inputs: list[dict[str, Any]], prompts: Any, completions: list[str], completion_ids_list: Any
-    ) -> Tensor:
-        """Score the groups; returns (B, 1) totals, NaN where there is none, and keeps our advantages for the loss."""
-        began = time.perf_counter()
-        rows = [self.inputs.rows[int(item["prompt"])] for item in inputs]
-        samples = [_sample(*one) for one in zip(rows, completions, self._rollouts, strict=True)]
-        size = self.settings.group
-        scored = self.inputs.scorer([samples[i : i + size] for i in range(0, len(samples), size)])
-        advantages = group_advantages(scored.total_P_G, self.settings.scale_rewards)
-        self._advantages = torch.tensor(advantages.values_P_G, device=self.accelerator.device).flatten()
-        self.note(
-            zero_variance=advantages.zero_variance,
-            unscored=advantages.unscored,
-            grading_errors=scored.errors,
-            **step_numbers(scored, samples, self.settings.correct),
-            **{"seconds/score": time.perf_counter() - began},
-        )
-        totals = [float("nan") if r is None else r for group in scored.total_P_G for r in group]
+    def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Tensor:
+        """(B, 1) totals, NaN where there is none."""
+        totals = [float("nan") if r is None else r for group in self._groups for r in group.total]
         return torch.tensor(totals, device=self.accelerator.device)[:, None]
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         output: dict[str, Any] = super()._generate_and_score_completions(inputs)
-        output["advantages"] = self._advantages
+        output["advantages"] = self._advantages  # before TRL shuffles the batch and cuts it into mini-batches
         return output
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+        """TRL's loss without the samples that cannot change it; every mean still divides by the whole batch."""
+        if self.settings.skips_flat_groups:
+            mask = inputs["completion_mask"] * inputs["advantages"].ne(0)[:, None]
+            inputs = {**inputs, "completion_mask": mask}
+        loss: Tensor = super()._compute_loss(model, inputs)
+        self.note(**policy_numbers(self._logps, inputs, comparable=self.settings.comparable))
+        if self.off_policy_mask_threshold is not None:
+            engine, mask = inputs["sampling_per_token_logps"], inputs["completion_mask"]
+            advantages, limit = inputs["advantages"][:, None], self.off_policy_mask_threshold
+            kept = self.get_off_policy_mask(advantages, self._logps, engine, mask, limit)
+            self.note(off_policy_masked=1 - kept.float().mean())
+        return loss
 
     def _get_per_token_logps_and_entropies(
         self,
@@ -127,8 +167,13 @@ class Trainer(WholeCheckpoints, GRPOTrainer):
         compute_aux_loss: bool = False,
         **_: Any,
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        trains = torch.is_grad_enabled()
+        if self.settings.skips_flat_groups and self.settings.correction == "off" and not trains:
+            # The pass for pi_old, over the whole batch: the loss will not read the rows that it skips.
+            attention_mask = attention_mask.clone()
+            attention_mask[self._advantages == 0, -logits_to_keep:] = 0
         with self.accelerator.autocast():
-            return completion_logprobs(
+            found = completion_logprobs(
                 model,
                 input_ids,
                 attention_mask,
@@ -137,6 +182,9 @@ class Trainer(WholeCheckpoints, GRPOTrainer):
                 entropy=compute_entropy,
                 aux_loss=compute_aux_loss,
             )
+        if trains:
+            self._logps = found[0].detach()
+        return found
 
     def note(self, **numbers: float) -> None:
         """Add numbers to this step's log line (averaged if the line covers several)."""

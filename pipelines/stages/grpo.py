@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipelines.artifacts import Model, Problems, read_rows
 from pipelines.context import Context
 from pipelines.stage import StageConfig, StageError, stage
 from rl.config import GrpoSettings
+
+DAPO_OVERLONG = 4096 / 20480  # the slope's share of the longest completion (arXiv 2503.14476)
+OVERLONG_WEIGHT = 0.5  # DAPO's verdict spans 2, from -1 to 1, and ours 1: the penalty keeps its proportion to it
 
 
 class GrpoConfig(GrpoSettings, StageConfig):
@@ -19,6 +22,23 @@ class GrpoConfig(GrpoSettings, StageConfig):
     rewards: dict[str, Any] = Field(
         {"math": 1.0, "code": 1.0, "format": 0.1}, description="rewards and their weights or settings (R1: format 1.0)"
     )
+    overlong: float | None = Field(
+        None, gt=0, le=1, description="soft overlong penalty on the last share of max_tokens (DAPO: 0.2); empty = none"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _overlong(cls, given: Any) -> Any:
+        dapo = isinstance(given, dict) and given.get("algorithm") == "dapo"
+        return {"overlong": DAPO_OVERLONG, **given} if dapo else given
+
+    def all_rewards(self) -> dict[str, Any]:
+        """`rewards`, with the overlong penalty as a `length` reward unless there is one already."""
+        if self.overlong is None or "length" in self.rewards:
+            return self.rewards
+        slope = max(1, round(self.overlong * self.max_tokens))
+        penalty = {"weight": OVERLONG_WEIGHT, "max_tokens": self.max_tokens, "slope_tokens": slope}
+        return {**self.rewards, "length": penalty}
 
 
 def _check(config: GrpoConfig) -> Iterable[str]:
@@ -43,7 +63,7 @@ def grpo(ctx: Context, config: GrpoConfig, *, model: Model, problems: list[Probl
     from rollout.canary import CanaryFailure
 
     rows = [row for part in problems for row in read_rows(part)]
-    with Scorer(config.rewards, list(ctx.rewards.values()), quarantine=ctx.out / "quarantine.jsonl") as scorer:
+    with Scorer(config.all_rewards(), list(ctx.rewards.values()), quarantine=ctx.out / "quarantine.jsonl") as scorer:
         try:
             numbers = train_grpo(
                 model.path,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +64,11 @@ def test_a_short_run_learns_and_logs_everything(policy_path: Path, policy_engine
         "reward", "reward_std", "part/math", "accuracy", "accuracy/math", "length", "entropy", "kl", "clip_fraction",
         "grad_norm", "lr", "loss", "canary_gap/max", "canary_gap/mean", "seconds/sync", "seconds/generate",
         "seconds/score", "seconds/train", "finished", "zero_variance", "unscored", "router/max_vio/1",
+        "ratio/min", "ratio/mean", "ratio/max", "mismatch/mean", "mismatch/max",
     }  # fmt: skip
     assert wanted <= lines[0].keys()
     assert all(line["canary_gap/max"] <= 1e-4 and line["unscored"] == 0.25 for line in lines)
+    assert all(line["ratio/max"] == line["ratio/min"] == 1 and line["mismatch/max"] < 1e-4 for line in lines)
     assert lines[0]["kl"] == 0 and lines[-1]["kl"] > 0
     assert sum(line["reward"] for line in lines[-3:]) > sum(line["reward"] for line in lines[:3]) + 0.3
     assert summary["steps"] == 12 and summary["canary_gap"] <= 1e-4 and summary["reward_last"] > summary["reward_first"]
@@ -116,15 +120,71 @@ def test_the_canary_stops_the_run(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [{"correction": "token_truncate"}, {"correction": "sequence_mask", "temperature": 0.8}, {"beta": 0.0}],
-)
-def test_variants_run(policy_path: Path, policy_engine: Any, tmp_path: Path, settings: dict[str, Any]) -> None:
-    lines = run(policy_path, tmp_path / "out", policy_engine, steps=2, **settings)[1]
+@pytest.mark.parametrize("algorithm", ["grpo", "dr_grpo", "dapo", "gspo", "cispo", "v3.2"])
+def test_every_algorithm_trains_off_policy(
+    algorithm: str, policy_path: Path, policy_engine: Any, tmp_path: Path
+) -> None:
+    """Two mini-batches per rollout: the second one's ratio has left 1, and the log says so."""
+    known = {"off_policy_mask": 0.5} if algorithm == "v3.2" else {}
+    settings = {"algorithm": algorithm, "steps": 2, "minibatches": 2, "prompts_per_step": 2, **known}
+    lines = run(policy_path, tmp_path / "out", policy_engine, **settings)[1]
     assert len(lines) == 2
-    if settings.get("correction") == "token_truncate":
-        assert lines[1]["mismatch/max"] < 1e-4 and lines[1]["correction/mean"] == pytest.approx(1, abs=1e-4)
+    assert all({"entropy", "clip_fraction", "ratio/mean", "mismatch/max"} <= line.keys() for line in lines)
+    assert ("kl" in lines[1]) == (algorithm in ("grpo", "v3.2"))
+    assert lines[0]["ratio/max"] == pytest.approx(1, abs=1e-4) and lines[1]["ratio/max"] > 1.001
+    assert lines[0]["mismatch/max"] < 1e-4 and lines[1]["mismatch/max"] < 1e-4  # pi_old against mu: equal weights
+    assert algorithm != "gspo" or lines[1]["clip_fraction"] > 0
+    assert (lines[1].get("off_policy_masked") is not None) == (algorithm == "v3.2")
+
+
+@pytest.mark.parametrize(
+    ("settings", "weight"),
+    [
+        ({"correction": "token_truncate"}, 2.0),  # truncated importance sampling: min(3, 2)
+        ({"correction": "token_mask"}, 0.0),  # 3 is above the cap of 2: masked
+        ({"correction": "token_mask", "correction_cap": 5.0, "correction_floor": 0.5}, 3.0),  # IcePop's band
+        ({"correction": "token_mask", "correction_cap": 9.0, "correction_floor": 5.0}, 0.0),  # below the floor
+    ],
+)
+def test_importance_sampling_against_an_engine_that_is_off(
+    settings: dict[str, Any], weight: float, policy_path: Path, tmp_path: Path
+) -> None:
+    """An engine whose log-probs of sampled tokens are ln 3 too low: pi_old / mu = 3 everywhere."""
+    from rollout.hf_engine import HfEngine
+
+    class Off(HfEngine):
+        def generate(self, *args: Any) -> Any:
+            groups = super().generate(*args)
+            return [[replace(r, logprobs=[x - math.log(3) for x in r.logprobs]) for r in group] for group in groups]
+
+    lines = run(policy_path, tmp_path / "out", Off(policy_path), steps=1, beta=0.0, **settings)[1]
+    assert lines[0]["correction/mean"] == pytest.approx(weight, abs=1e-3)
+    assert lines[0]["mismatch/mean"] == pytest.approx(math.log(3), abs=1e-3)
+    assert (lines[0]["grad_norm"] > 0) == (weight > 0)
+
+
+def test_without_a_reference_at_another_temperature(policy_path: Path, policy_engine: Any, tmp_path: Path) -> None:
+    lines = run(policy_path, tmp_path / "out", policy_engine, steps=2, beta=0.0, temperature=0.8)[1]
+    assert len(lines) == 2 and "kl" not in lines[0]
+
+
+def test_refill_survives_an_interruption(policy_path: Path, tmp_path: Path) -> None:
+    """The problems that come in are decided by seed and step: a resumed run draws the same ones."""
+    from rollout.hf_engine import HfEngine
+
+    settings = {"algorithm": "dapo", "steps": 3, "prompts_per_step": 2, "group": 4, "save_every": 1, "refill": 2}
+    engine = HfEngine(policy_path)
+    whole = run(policy_path, tmp_path / "whole", engine, scratch=tmp_path / "a", **settings)[1]
+
+    def interrupt(step: int) -> None:
+        if step == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(policy_path, tmp_path / "rest", engine, scratch=tmp_path / "b", log=interrupt, **settings)
+    rest = run(policy_path, tmp_path / "rest", engine, scratch=tmp_path / "b", **settings)[1]
+    assert [line["reward"] for line in rest] == [line["reward"] for line in whole[-len(rest) :]] and len(rest) < 3
+    assert all("refilled" in line for line in whole)
 
 
 def test_settings_that_cannot_work_are_named(policy_path: Path, policy_engine: Any, tmp_path: Path) -> None:

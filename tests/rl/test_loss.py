@@ -1,4 +1,12 @@
-"""The loss that the trainer really computes, against a calculation from the paper's formula in plain Python."""
+"""The loss that the trainer really computes, and its gradient, against numbers worked out by hand.
+
+Two sequences, B = 2, at most 4 tokens each, with r = pi / pi_old and x = pi_ref / pi for each token:
+
+    1: A = +1, |o| = 3, r = 1, 8, 1/2,  x = 1, 2, 1,  log pi = -1 for each token
+    2: A = -2, |o| = 2, r = 4, 1/4,     x = 1, 1,     log pi = -2 for each token
+
+k3(x) = x - ln x - 1 is 0 for x = 1 and 1 - ln 2 = 0.3068528 for x = 2; its derivative by log pi is 1 - x.
+"""
 
 from __future__ import annotations
 
@@ -9,113 +17,155 @@ from typing import Any
 import pytest
 
 from rl.config import GrpoSettings
+from tests.rl.trainers import make_trainer
 
-PROMPTS = [[5, 6, 7], [8, 9, 10, 11]]
-COMPLETIONS = [[20, 21, 22, 23], [30, 31]]
-OLD_SHIFT = [[0.0, 0.5, -0.5, 0.1], [0.4, -0.4]]  # trainer minus old log-prob: ratio = exp of it
-REF_SHIFT = [[0.3, 0.0, -0.2, 0.1], [0.0, 0.7]]  # reference minus trainer
+RATIOS = [[1.0, 8.0, 0.5], [4.0, 0.25]]
+REFERENCE = [[1.0, 2.0, 1.0], [1.0, 1.0]]
+LOG_PI = [[-1.0, -1.0, -1.0], [-2.0, -2.0]]
 ADVANTAGES = [1.0, -2.0]
+K3 = 1 - math.log(2)
+
+# settings -> (loss, its gradient by log pi, share of clipped tokens or sequences)
+BY_HAND: dict[str, tuple[dict[str, Any], float, list[list[float]], float]] = {
+    # Clip range -9 to 11: nothing is clipped. Mean over tokens, then over sequences:
+    # -(9.5/3 - 2 x 4.25/2) / 2 = 13/24; KL 0.001 x k3(2) / 3 / 2. Gradient: -r A / (|o| B), KL 0.001 x (1 - 2) / 6.
+    "grpo": (
+        {},
+        13 / 24 + 0.001 * K3 / 6,
+        [[-1 / 6, -8 / 6 - 0.001 / 6, -0.5 / 6], [8 / 4, 0.5 / 4]],
+        0.0,
+    ),
+    # Clip range 0.8 to 1.2: min(8, 1.2) = 1.2; min(-8, -2.4) = -8; min(-0.5, -1.6) = -1.6.
+    # Divided by B x max_tokens = 8: -(1 + 1.2 + 0.5 - 8 - 1.6) / 8. A clipped token has no gradient.
+    "dr_grpo": ({}, 6.9 / 8, [[-1 / 8, 0, -0.5 / 8], [8 / 8, 0]], 2 / 5),
+    # Clip range 0.8 to 1.28, mean over the 5 tokens: -(1 + 1.28 + 0.5 - 8 - 1.6) / 5.
+    "dapo": ({}, 6.82 / 5, [[-1 / 5, 0, -0.5 / 5], [8 / 5, 0]], 2 / 5),
+    # s = (1 x 8 x 1/2)^(1/3) = 1.587, clipped to 1.0004; s = (4 x 1/4)^(1/2) = 1: -(1.0004 - 2) / 2.
+    # d s / d log pi = s / |o| = 1/2, so the gradient of the second is 2 x 1/2 / 2 for each token.
+    "gspo": ({}, 0.9996 / 2, [[0, 0, 0], [0.5, 0.5]], 1 / 2),
+    # Weights min(r, 5) = 1, 5, 1/2 and 4, 1/4: -(6.5 x 1 x -1 + 4.25 x -2 x -2) / 5. Gradient -w A / 5: the clipped
+    # token keeps its own.
+    "cispo": ({}, -10.5 / 5, [[-1 / 5, -5 / 5, -0.5 / 5], [8 / 5, 0.5 / 5]], 1 / 5),
+    # Clip range 0.8 to 1.2, mean over tokens, then over sequences: -((1 + 1.2 + 0.5)/3 + (-8 - 1.6)/2) / 2 = 1.95.
+    # KL weighted by r = 8: 0.001 x 8 k3(2) / 6, its gradient 0.001 x (8 k3(2) + 8 (1 - 2)) / 6.
+    "v3.2": (
+        {"off_policy_mask": 0.5},
+        1.95 + 0.008 * K3 / 6,
+        [[-1 / 6, 0.008 * (K3 - 1) / 6, -0.5 / 6], [8 / 4, 0]],
+        2 / 5,
+    ),
+}
 
 
-def make_trainer(path: Path, scratch: Path, settings: GrpoSettings) -> Any:
-    from datasets import Dataset
-
-    from models.checkpoint import load_model, load_tokenizer
-    from rl.grpo import _arguments
-    from rl.trainer import Inputs, Trainer
-
-    unused: Any = None
-    return Trainer(
-        settings=settings,
-        inputs=Inputs([], [], unused, unused, unused),
-        reference=load_model(path) if settings.beta else None,
-        model=load_model(path),
-        args=_arguments(settings, scratch, 0),
-        train_dataset=Dataset.from_dict({"prompt": ["0"]}),
-        processing_class=load_tokenizer(path),
-    )
-
-
-def batch(logprobs: list[list[float]]) -> dict[str, Any]:
-    """Tensors as TRL hands them to its loss: prompts padded on the left, completions on the right."""
+def padded(rows: list[list[float]]) -> Any:
     import torch
 
-    def right(rows: list[list[float]], fill: float = 0.0) -> Any:
-        return torch.tensor([row + [fill] * (4 - len(row)) for row in rows])
+    return torch.tensor([row + [0.0] * (3 - len(row)) for row in rows])
 
-    def shifted(shift: list[list[float]], sign: float) -> list[list[float]]:
-        return [[a + sign * b for a, b in zip(x, y, strict=True)] for x, y in zip(logprobs, shift, strict=True)]
 
+def inputs(**changed: Any) -> dict[str, Any]:
+    """The batch as TRL hands it to its loss."""
+    import torch
+
+    log_pi = padded(LOG_PI)
+    old = log_pi - padded(RATIOS).clamp(min=1e-9).log()
     return {
-        "prompt_ids": torch.tensor([[0] * (4 - len(p)) + p for p in PROMPTS]),
-        "prompt_mask": torch.tensor([[0] * (4 - len(p)) + [1] * len(p) for p in PROMPTS]),
-        "completion_ids": right([[float(t) for t in c] for c in COMPLETIONS]).long(),
-        "completion_mask": right([[1.0] * len(c) for c in COMPLETIONS]).long(),
+        "prompt_ids": torch.ones(2, 1, dtype=torch.long),
+        "prompt_mask": torch.ones(2, 1, dtype=torch.long),
+        "completion_ids": torch.ones(2, 3, dtype=torch.long),
+        "completion_mask": torch.tensor([[1, 1, 1], [1, 1, 0]]),
         "advantages": torch.tensor(ADVANTAGES),
-        "num_items_in_batch": torch.tensor(6.0),
-        "old_per_token_logps": right(shifted(OLD_SHIFT, -1.0)),
-        "ref_per_token_logps": right(shifted(REF_SHIFT, 1.0)),
+        "num_items_in_batch": torch.tensor(5.0),
+        "old_per_token_logps": old,
+        "sampling_per_token_logps": old,
+        "ref_per_token_logps": log_pi + padded(REFERENCE).clamp(min=1e-9).log(),
+        **changed,
     }
 
 
-def by_hand(loss: str, beta: float, low: float, high: float) -> tuple[float, float]:
-    """(loss, share of clipped tokens) from DeepSeekMath eq. 3-4 and the papers of the variants."""
-    per_sequence, clipped = [], 0
-    for advantage, old, ref in zip(ADVANTAGES, OLD_SHIFT, REF_SHIFT, strict=True):
-        terms = []
-        for shift, ref_shift in zip(old, ref, strict=True):
-            ratio = math.exp(shift)
-            surrogate = min(ratio * advantage, min(max(ratio, 1 - low), 1 + high) * advantage)
-            clipped += (ratio > 1 + high and advantage > 0) or (ratio < 1 - low and advantage < 0)
-            k3 = math.exp(ref_shift) - ref_shift - 1
-            terms.append(-surrogate + beta * k3)
-        per_sequence.append(terms)
-    tokens = sum(sum(terms) for terms in per_sequence)
-    means = {
-        "grpo": sum(sum(terms) / len(terms) for terms in per_sequence) / 2,
-        "dapo": tokens / 6,
-        "dr_grpo": tokens / (2 * 4),
-    }
-    return means[loss], clipped / 6
-
-
-@pytest.mark.parametrize(("loss", "beta", "high"), [("grpo", 0.1, 0.2), ("dapo", 0.0, 0.28), ("dr_grpo", 0.0, 0.2)])
-def test_loss_by_hand(policy_path: Path, tmp_path: Path, loss: Any, beta: float, high: float) -> None:
-    from rollout.forward import model_logprobs
-
-    settings = GrpoSettings(group=2, prompts_per_step=1, max_tokens=4, loss=loss, beta=beta, epsilon_high=high)
-    trainer = make_trainer(policy_path, tmp_path, settings)
-    trainer.model.train()
-    trainer.current_gradient_accumulation_steps = 1
-    forced = model_logprobs(trainer.model, [p + c for p, c in zip(PROMPTS, COMPLETIONS, strict=True)])
-    inputs = batch([values[len(p) - 1 :] for values, p in zip(forced, PROMPTS, strict=True)])
-    expected, clipped = by_hand(loss, beta, 0.2, high)
-    assert trainer._compute_loss(trainer.model, inputs).item() == pytest.approx(expected, abs=1e-5)
-    assert trainer._metrics["train"]["clip_ratio/region_mean"] == pytest.approx([clipped])
-
-
-def test_budgeted_logprobs_agree_with_plain_ones(policy_path: Path, tmp_path: Path) -> None:
-    """Packing, sorting and cutting by token budget change neither values nor gradients; masked rows give zeros."""
+@pytest.fixture
+def loss_of(policy_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """(algorithm, settings, batch) -> (loss, gradient by log pi, numbers), where log pi is LOG_PI."""
     import torch
 
-    from rl.logprobs import completion_logprobs
-    from rollout.forward import model_logprobs
+    def run(
+        algorithm: Any, settings: dict[str, Any], given: dict[str, Any]
+    ) -> tuple[float, Any, dict[str, list[float]]]:
+        config = GrpoSettings(algorithm=algorithm, group=2, prompts_per_step=1, max_tokens=4, **settings)
+        trainer = make_trainer(policy_path, tmp_path, config)
+        log_pi = padded(LOG_PI).requires_grad_()
+        monkeypatch.setattr("rl.trainer.completion_logprobs", lambda *_, **__: (log_pi, torch.ones(2, 3), None))
+        loss = trainer._compute_loss(trainer.model, given)
+        (gradient,) = torch.autograd.grad(loss, log_pi)
+        return loss.item(), gradient, trainer._metrics["train"]
 
-    trainer = make_trainer(policy_path, tmp_path, GrpoSettings(group=2, prompts_per_step=1, max_tokens=4, beta=0.0))
-    generator = torch.Generator().manual_seed(0)
-    prompts = [torch.randint(5, 200, (n,), generator=generator).tolist() for n in (2, 9, 5, 7, 1)]
-    completions = [torch.randint(5, 200, (n,), generator=generator).tolist() for n in (12, 1, 6, 3, 0)]
-    pairs = list(zip(prompts, completions, strict=True))
-    ids = torch.tensor([[0] * (9 - len(p)) + p + c + [0] * (12 - len(c)) for p, c in pairs])
-    mask = torch.tensor([[0] * (9 - len(p)) + [1] * len(p + c) + [0] * (12 - len(c)) for p, c in pairs])
-    expected = model_logprobs(trainer.model, [p + c for p, c in pairs])
-    gradients = []
-    for budget in (1, 30, 10_000):
-        logps, entropy, _ = completion_logprobs(trainer.model, ids, mask, 12, batch_tokens=budget, entropy=True)
-        for i, (p, c) in enumerate(pairs):
-            assert logps[i, : len(c)].tolist() == pytest.approx(expected[i][len(p) - 1 :][: len(c)], abs=1e-5)
-            assert not logps[i, len(c) :].any() and not entropy[i, len(c) :].any()
-        trainer.model.zero_grad()
-        logps.sum().backward()
-        gradients.append(trainer.model.lm_head.weight.grad.clone())
-    assert all(torch.allclose(gradients[0], other, atol=1e-4) for other in gradients)
+    return run
+
+
+@pytest.mark.parametrize("algorithm", BY_HAND)
+def test_loss_and_gradient_by_hand(algorithm: str, loss_of: Any) -> None:
+    settings, expected, expected_gradient, clipped = BY_HAND[algorithm]
+    loss, gradient, numbers = loss_of(algorithm, settings, inputs())
+    assert loss == pytest.approx(expected, abs=1e-6)
+    for found, wanted in zip(gradient.tolist(), expected_gradient, strict=True):
+        assert found[: len(wanted)] == pytest.approx(wanted, abs=1e-6)
+        assert not any(found[len(wanted) :])
+    name = "cispo_clip_ratio" if algorithm == "cispo" else "clip_ratio/region_mean"
+    assert numbers[name] == pytest.approx([clipped])
+    assert numbers["ratio/mean"] == pytest.approx([13.75 / 5]) and numbers["ratio/max"] == pytest.approx([8.0])
+
+
+def test_every_algorithm_is_worked_out() -> None:
+    from typing import get_args
+
+    from rl.algorithms import ALGORITHMS, Algorithm
+
+    assert set(BY_HAND) == set(ALGORITHMS) == set(get_args(Algorithm))
+
+
+def test_the_off_policy_mask_drops_a_negative_sequence_only(loss_of: Any) -> None:
+    """Engine 0.6 nats above the policy on each token: sequence 2 (A < 0) falls out at 0.5, sequence 1 stays."""
+    moved = {"sampling_per_token_logps": padded(LOG_PI) + 0.6}
+    loss, gradient, numbers = loss_of(
+        "v3.2", {"off_policy_mask": 0.5, "beta": 0.0, "ratio_weighted_kl": False}, inputs(**moved)
+    )
+    assert loss == pytest.approx(-0.45, abs=1e-6)  # -(1 + 1.2 + 0.5) / 3 / 2
+    assert not gradient[1].any() and gradient[0].any() and numbers["off_policy_masked"] == [0.5]
+    loss, _, numbers = loss_of("v3.2", {"off_policy_mask": 0.7}, inputs(**moved))
+    assert loss == pytest.approx(1.95 + 0.008 * K3 / 6, abs=1e-6) and numbers["off_policy_masked"] == [0.0]
+
+
+def test_two_sided_clip_by_hand(loss_of: Any) -> None:
+    """INTELLECT-2's delta caps the ratio for A < 0, too: -8 becomes 2 x -2 = -4: -(2.78 - 4 - 1.6) / 5."""
+    loss, gradient, _ = loss_of("dapo", {"delta": 2.0}, inputs())
+    assert loss == pytest.approx(2.82 / 5, abs=1e-6)
+    assert gradient[1].tolist() == pytest.approx([0, 0, 0])
+
+
+def test_the_correction_weighs_each_token(loss_of: Any) -> None:
+    """Truncated importance sampling, weights 1, 1, 2 and 1/2, 1 on DAPO's terms: -(1 + 1.28 + 1 - 4 - 1.6) / 5."""
+    weights = {"importance_sampling_ratio": padded([[1.0, 1.0, 2.0], [0.5, 1.0]])}
+    loss, gradient, _ = loss_of("dapo", {"correction": "token_truncate"}, inputs(**weights))
+    assert loss == pytest.approx(2.32 / 5, abs=1e-6)
+    assert gradient[0].tolist() == pytest.approx([-1 / 5, 0, -1 / 5])
+
+
+def test_the_gap_to_the_engine_is_measured_against_the_old_policy(loss_of: Any) -> None:
+    """pi_old - mu: 0.25 nats on one of five tokens, and a token that the engine did not score."""
+    old = inputs()["old_per_token_logps"]
+    engine = old.clone()
+    engine[0, 1] -= 0.25
+    engine[1, 1] = float("nan")
+    numbers = loss_of("dapo", {}, inputs(sampling_per_token_logps=engine))[2]
+    assert numbers["mismatch/max"] == pytest.approx([0.25]) and numbers["mismatch/mean"] == pytest.approx([0.25 / 4])
+
+
+@pytest.mark.parametrize(("algorithm", "settings"), [(name, entry[0]) for name, entry in BY_HAND.items()])
+def test_one_step_on_policy_is_the_policy_gradient(algorithm: str, settings: dict[str, Any], loss_of: Any) -> None:
+    """With pi = pi_old = mu no clip, weight or mask acts: the algorithms differ in the mean over tokens alone."""
+    log_pi = padded(LOG_PI)
+    same = {"old_per_token_logps": log_pi, "sampling_per_token_logps": log_pi, "ref_per_token_logps": log_pi}
+    gradient = loss_of(algorithm, settings, inputs(**same))[1]
+    per_token = {"dr_grpo": (8, 8), "dapo": (5, 5), "cispo": (5, 5)}.get(algorithm, (2 * 3, 2 * 2))
+    assert gradient[0].tolist() == pytest.approx([-1 / per_token[0]] * 3)
+    assert gradient[1, :2].tolist() == pytest.approx([2 / per_token[1]] * 2)
