@@ -200,24 +200,33 @@ class Server:
             if _cpu_s(pid) - cpu > limits["test_cpu_s"]:
                 return "cpu"
             idle = now - test_started
-            if idle > limits["idle_s"] and idle - (self._busy_s(pid) - busy) > limits["idle_s"]:
+            if idle > limits["idle_s"] and idle - (self._busy_s(pid) - busy) > limits["idle_s"] and self._asleep(pid):
                 return "idle"
 
     def _busy_s(self, pid: int) -> float:
         """Seconds a process has computed or waited for a core (its busiest thread): a busy machine is no idleness."""
-        busy = 0.0
         try:
-            threads = os.open(f"{pid}/task", os.O_RDONLY | os.O_DIRECTORY, dir_fd=self.proc)
-            try:
-                for thread in os.listdir(threads):
-                    with open(os.open(f"{thread}/schedstat", os.O_RDONLY, dir_fd=threads)) as file:
-                        ran, waited, _ = file.read().split()
-                    busy = max(busy, (int(ran) + int(waited)) / 1e9)
-            finally:
-                os.close(threads)
+            return max(sum(map(int, text.split()[:2])) for text in self._of_threads(pid, "schedstat")) / 1e9
         except OSError:  # gone, or a kernel without schedstat: then only the wall limit counts
             return float("inf")
-        return busy
+
+    def _asleep(self, pid: int) -> bool:
+        """Whether all its threads sleep of their own will; who waits for memory or a disk is held up by the machine."""
+        try:
+            return all(text.rpartition(")")[2].split()[0] == "S" for text in self._of_threads(pid, "stat"))
+        except OSError:
+            return False
+
+    def _of_threads(self, pid: int, name: str) -> list[str]:
+        threads = os.open(f"{pid}/task", os.O_RDONLY | os.O_DIRECTORY, dir_fd=self.proc)
+        try:
+            found = []
+            for thread in os.listdir(threads):
+                with open(os.open(f"{thread}/{name}", os.O_RDONLY, dir_fd=threads)) as file:
+                    found.append(file.read())
+            return found
+        finally:
+            os.close(threads)
 
     def _kill(self, pid: int) -> None:
         for kill in (os.killpg, os.kill):  # the group exists once the child has called setsid
