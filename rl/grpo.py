@@ -235,13 +235,13 @@ def _clip(config: GrpoSettings) -> dict[str, float]:
 
 
 def _summary(lines: Sequence[Mapping[str, float]], trainer: Trainer) -> dict[str, Any]:
-    """What the manifest keeps: means over the first and last tenth of the steps, and the canary's largest gap."""
-    tenth = max(1, len(lines) // 10)
+    """What the manifest keeps: means over the first and last tenth of the rollouts, and the canary's largest gap."""
     numbers: dict[str, Any] = {"steps": trainer.state.global_step, "tokens": trainer.state.num_input_tokens_seen}
     for name in ("reward", "accuracy", "length"):
-        for part, chosen in (("first", lines[:tenth]), ("last", lines[-tenth:])):
-            values = [line[name] for line in chosen if name in line]
-            if values:
-                numbers[f"{name}_{part}"] = sum(values) / len(values)
+        values = [line[name] for line in lines if name in line]  # with mini-batches, not every step draws samples
+        tenth = max(1, len(values) // 10)
+        for part, chosen in (("first", values[:tenth]), ("last", values[-tenth:])):
+            if chosen:
+                numbers[f"{name}_{part}"] = sum(chosen) / len(chosen)
     gaps = [line["canary_gap/max"] for line in lines if "canary_gap/max" in line]
     return {**numbers, **({"canary_gap": max(gaps)} if gaps else {})}

@@ -127,8 +127,8 @@ def test_every_algorithm_trains_off_policy(
     """Two mini-batches per rollout: the second one's ratio has left 1, and the log says so."""
     known = {"off_policy_mask": 0.5} if algorithm == "v3.2" else {}
     settings = {"algorithm": algorithm, "steps": 2, "minibatches": 2, "prompts_per_step": 2, **known}
-    lines = run(policy_path, tmp_path / "out", policy_engine, **settings)[1]
-    assert len(lines) == 2
+    summary, lines, _ = run(policy_path, tmp_path / "out", policy_engine, **settings)
+    assert len(lines) == 2 and summary["reward_last"] == lines[0]["reward"]  # the second update draws nothing
     assert all({"entropy", "clip_fraction", "ratio/mean", "mismatch/max"} <= line.keys() for line in lines)
     assert ("kl" in lines[1]) == (algorithm in ("grpo", "v3.2"))
     assert lines[0]["ratio/max"] == pytest.approx(1, abs=1e-4) and lines[1]["ratio/max"] > 1.001
@@ -161,6 +161,20 @@ def test_importance_sampling_against_an_engine_that_is_off(
     assert lines[0]["correction/mean"] == pytest.approx(weight, abs=1e-3)
     assert lines[0]["mismatch/mean"] == pytest.approx(math.log(3), abs=1e-3)
     assert (lines[0]["grad_norm"] > 0) == (weight > 0)
+
+
+@pytest.mark.parametrize("correction", ["token_truncate", "sequence_mask"])
+def test_the_correction_is_one_where_engine_and_trainer_agree(
+    correction: str, policy_path: Path, policy_engine: Any, tmp_path: Path
+) -> None:
+    lines = run(policy_path, tmp_path / "out", policy_engine, steps=2, correction=correction)[1]
+    assert lines[1]["mismatch/max"] < 1e-4 and lines[1]["correction/mean"] == pytest.approx(1, abs=1e-3)
+
+
+def test_the_reference_is_replaced_on_time(policy_path: Path, policy_engine: Any, tmp_path: Path) -> None:
+    """Every second step: the KL is 0 at steps 1, 3 and 5, right after the policy became its own reference."""
+    lines = run(policy_path, tmp_path / "out", policy_engine, steps=5, ref_every=2)[1]
+    assert [line["kl"] < 1e-9 for line in lines] == [True, False, True, False, True]
 
 
 def test_without_a_reference_at_another_temperature(policy_path: Path, policy_engine: Any, tmp_path: Path) -> None:
