@@ -24,7 +24,10 @@ from rollout.fidelity import RANDOM, ROUNDS, Round, read_rounds, verdict
 
 DTYPES = ("float32", "bfloat16")
 BEGIN, END = "<!-- table -->", "<!-- end of table -->"
-_ERROR = re.compile(r"(?:\[rank\d+\]: )?((?:\w+\.)*\w*(?:Error|Exception|Interrupt)\b.*)")
+# The last line of a traceback, or the line below it where pydantic puts what matters.
+_ERROR = re.compile(
+    r"(?:\[rank\d+\]: )?((?:(?:\w+\.)*\w*(?:Error|Exception|Interrupt)\b|Value error,).*?)(?: \[type=|$)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +107,7 @@ def _failure(code: int | None, limit: float, log: str) -> str:
     if code < 0:
         return f"killed by {signal.Signals(-code).name}"
     errors = [found[1] for line in log.splitlines() if (found := _ERROR.match(line.strip()))]
-    return errors[-1] if errors else f"exit code {code}"
+    return errors[-1][:300] if errors else f"exit code {code}"
 
 
 HEAD = ["model", "precision", "load", *(f"sync {i + 1}" for i in range(ROUNDS)), "unsynced", "rounding", "verdict"]
