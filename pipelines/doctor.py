@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 
 from pipelines import provenance
 
@@ -57,25 +55,3 @@ def _sandbox() -> list[Line]:
     except OSError as error:
         return [(False, "sandbox", f"cannot start a program: {error}")]
     return [(good.passed, "sandbox", "runs code" if good.passed else f"verdict {good.verdicts}")]
-
-
-def fidelity(models: Sequence[str], page: Path | None, limit: float) -> bool:
-    """Compare trainer and engine on each model, print the table row by row; whether all agree."""
-    from pipelines import fidelity
-    from pipelines.source import ConfigError
-
-    if not models:
-        raise ConfigError(["--write needs --model: `r1 doctor --model random:all --write FILE`"])
-    if limit <= 0:
-        raise ConfigError([f"--limit {limit:g}: a number of seconds above 0"])
-    wanted = fidelity.targets(models)
-    if page is not None:
-        fidelity.check_page(page)
-    measured = []
-    print(fidelity.markdown(fidelity.HEAD))
-    for row in fidelity.rows(wanted, limit):
-        print(fidelity.markdown(fidelity.cells(row)), flush=True)
-        measured.append(row)
-    if page is not None:
-        fidelity.write_page(page, measured)
-    return all(row.judged[0] for row in measured)

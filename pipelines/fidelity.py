@@ -49,6 +49,24 @@ class Row:
         return False, f"{where}: {self.failure}"
 
 
+def report(models: Sequence[str], page: Path | None, limit: float) -> bool:
+    """Compare on each model, print the table row by row, put it into `page` if any; whether all agree."""
+    if not models:
+        raise ConfigError(["--write needs --model: `r1 doctor --model random:all --write FILE`"])
+    if not limit > 0:
+        raise ConfigError([f"--limit {limit:g}: must be above 0 seconds"])
+    wanted, measured = targets(models), []
+    if page is not None:
+        check_page(page)
+    print(markdown(HEAD))
+    for row in rows(wanted, limit):
+        print(markdown(cells(row)), flush=True)
+        measured.append(row)
+    if page is not None:
+        write_page(page, measured)
+    return all(row.judged[0] for row in measured)
+
+
 def targets(models: Sequence[str]) -> list[str]:
     """The models that the `--model` options mean; ConfigError with one line for each that is none."""
     found: list[str] = []
