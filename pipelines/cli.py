@@ -198,10 +198,12 @@ def doctor(
       r1 doctor --model random:qwen3_moe --model random:llama
       r1 doctor --model random:all --write docs/fidelity.md
     """
+    if model or write:
+        from pipelines import fidelity
+
+        raise typer.Exit(0 if fidelity.report(model or [], write, limit) else 1)
     from pipelines import doctor as checks
 
-    if model or write:
-        raise typer.Exit(0 if checks.fidelity(model or [], write, limit) else 1)
     lines = checks.lines()
     for ok, what, found in lines:
         typer.echo(f"{'ok  ' if ok else 'FAIL'} {what:<12} {found}")

@@ -24,7 +24,10 @@ from rollout.fidelity import RANDOM, ROUNDS, Round, read_rounds, verdict
 
 DTYPES = ("float32", "bfloat16")
 BEGIN, END = "<!-- table -->", "<!-- end of table -->"
-_ERROR = re.compile(r"(?:\[rank\d+\]: )?((?:\w+\.)*\w*(?:Error|Exception|Interrupt)\b.*)")
+# The last line of a traceback, or the line below it where pydantic puts what matters.
+_ERROR = re.compile(
+    r"(?:\[rank\d+\]: )?((?:(?:\w+\.)*\w*(?:Error|Exception|Interrupt)\b|Value error,).*?)(?: \[type=|$)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,24 @@ class Row:
             return fine, words
         where = f"stopped after {len(self.rounds) - 1} syncs" if self.rounds else "does not run"
         return False, f"{where}: {self.failure}"
+
+
+def report(models: Sequence[str], page: Path | None, limit: float) -> bool:
+    """Compare on each model, print the table row by row, put it into `page` if any; whether all agree."""
+    if not models:
+        raise ConfigError(["--write needs --model: `r1 doctor --model random:all --write FILE`"])
+    if not limit > 0:
+        raise ConfigError([f"--limit {limit:g}: must be above 0 seconds"])
+    wanted, measured = targets(models), []
+    if page is not None:
+        check_page(page)
+    print(markdown(HEAD))
+    for row in rows(wanted, limit):
+        print(markdown(cells(row)), flush=True)
+        measured.append(row)
+    if page is not None:
+        write_page(page, measured)
+    return all(row.judged[0] for row in measured)
 
 
 def targets(models: Sequence[str]) -> list[str]:
@@ -104,7 +125,7 @@ def _failure(code: int | None, limit: float, log: str) -> str:
     if code < 0:
         return f"killed by {signal.Signals(-code).name}"
     errors = [found[1] for line in log.splitlines() if (found := _ERROR.match(line.strip()))]
-    return errors[-1] if errors else f"exit code {code}"
+    return errors[-1][:300] if errors else f"exit code {code}"
 
 
 HEAD = ["model", "precision", "load", *(f"sync {i + 1}" for i in range(ROUNDS)), "unsynced", "rounding", "verdict"]

@@ -5,6 +5,7 @@ A sync can fail without an error (stale experts, dropped buffers), and training 
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -101,16 +102,17 @@ class Canary:
         from rollout.forward import rounding_gaps
 
         gaps = rounding_gaps(model, probes)
-        return gap.max <= 2 * max(gaps) and gap.mean <= 2 * sum(gaps) / len(gaps)
+        return math.isfinite(gap.max) and gap.max <= 2 * max(gaps) and gap.mean <= 2 * sum(gaps) / len(gaps)
 
     def _message(self, gap: Gap, step: int | None) -> str:
         where = "" if step is None else f" at step {step}"
+        rounding = ", or twice what bfloat16 costs the trainer itself" if self.rounding_counts else ""
         return (
             f"canary{where}: trainer and rollout engine disagree after the weight sync: log-probability gap "
             f"{gap.max:.2g} max, {gap.mean:.2g} mean over {gap.tokens} tokens (allowed {self.max_gap:.2g} max, "
-            f"{self.mean_gap:.2g} mean). The engine is not sampling from the trainer's weights; training on its "
-            f"rollouts would go wrong slowly. Check `r1 doctor --model`, try `engine: transformers`, or, if the gap is "
-            f"rounding (bfloat16 rollouts), raise `canary_max_gap`."
+            f"{self.mean_gap:.2g} mean{rounding}). The engine is not sampling from the trainer's weights; training on "
+            f"its rollouts would go wrong slowly. Check `r1 doctor --model`, try `engine: transformers`, or, if the "
+            f"gap is rounding (bfloat16 rollouts), raise `canary_max_gap`."
         )
 
 

@@ -24,7 +24,12 @@ def test_folder_gives_back_the_model(architecture: str, tmp_path: Path) -> None:
     expected, loaded = build_random(architecture).state_dict(), load_model(tmp_path).state_dict()
     assert expected.keys() == loaded.keys()
     assert all(torch.equal(tensor, loaded[name]) for name, tensor in expected.items())
-    assert load_model(tmp_path).config.model_type == architecture
+    config = load_model(tmp_path).config
+    assert config.model_type == architecture
+    dense = architecture in ("llama", "qwen3")
+    assert config._experts_implementation == ("eager" if dense else "grouped_mm"), (
+        "the fast experts where there are any"
+    )
 
 
 def test_every_tensor_is_random_and_every_update_changes_every_tensor(architecture: str) -> None:

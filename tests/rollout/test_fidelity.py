@@ -83,6 +83,11 @@ def test_verdict() -> None:
             "import sys; print('[rank0]: vllm.Bad.SomeError: no', file=sys.stderr); sys.exit(3)",
             "vllm.Bad.SomeError: no",
         ),
+        (
+            "import pydantic as p\nclass M(p.BaseModel):\n  x: int\n  @p.field_validator('x')\n  def v(cls, x): "
+            "raise ValueError('architecture unknown')\nM(x=1)",
+            "Value error, architecture unknown",
+        ),
         ("raise SystemExit(3)", "exit code 3"),
         ("import time; time.sleep(60)", "not done within 1 s"),
     ],
