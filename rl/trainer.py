@@ -148,6 +148,8 @@ class Trainer(WholeCheckpoints, GRPOTrainer):
             mask = inputs["completion_mask"] * inputs["advantages"].ne(0)[:, None]
             inputs = {**inputs, "completion_mask": mask}
         loss: Tensor = super()._compute_loss(model, inputs)
+        if not inputs["completion_mask"].any():
+            self._metrics["train"]["entropy"][-1] = float("nan")  # of no token: TRL would say 0
         self.note(**policy_numbers(self._logps, inputs, comparable=self.settings.comparable))
         if self.off_policy_mask_threshold is not None:
             engine, mask = inputs["sampling_per_token_logps"], inputs["completion_mask"]

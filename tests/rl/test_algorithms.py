@@ -104,3 +104,19 @@ def test_dapo_adds_its_overlong_penalty_once() -> None:
     assert GrpoConfig(algorithm="dapo", overlong=None, rewards={"math": 1.0}).all_rewards() == {"math": 1.0}
     own = {"math": 1.0, "length": {"weight": 0.1, "max_tokens": 50}}
     assert GrpoConfig(algorithm="dapo", rewards=own).all_rewards() == own
+
+
+def test_the_stage_grades_the_overlong_penalty(policy_path: Path, tmp_path: Path) -> None:
+    """A random policy never stops: every completion is as long as it may be, and the log has the penalty."""
+    import json
+
+    from pipelines.artifacts import Model
+    from pipelines.stages.grpo import GrpoConfig, grpo
+    from tests.pipelines.taught import context, problems
+
+    sizes = {"steps": 1, "prompts_per_step": 2, "group": 2, "max_tokens": 6, "engine": "transformers"}
+    config = GrpoConfig(algorithm="dapo", refill=0, rewards={"math": 1.0}, **sizes)
+    ctx = context(tmp_path)
+    grpo(ctx, config, model=Model(policy_path), problems=[problems(tmp_path / "problems")])
+    (line,) = [json.loads(text) for text in (ctx.out / "metrics.jsonl").read_text().splitlines()]
+    assert -1 <= line["part/length"] < 0 and line["reward"] == pytest.approx(0.5 * line["part/length"])

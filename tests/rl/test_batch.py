@@ -138,6 +138,8 @@ def test_a_batch_of_flat_groups_is_a_step_of_nothing(policy_path: Path, tmp_path
     output = trainer._generate_and_score_completions([{"prompt": str(i)} for i in (1, 1, 3, 3)])
     loss, head, rows = gradient(trainer, output)
     assert loss == 0 and not head.any() and rows == 1
+    trainer.log({"loss": loss})
+    assert "ratio/mean" not in trainer.state.log_history[-1] and trainer.state.log_history[-1]["entropy"] is None
 
 
 @pytest.mark.parametrize(
