@@ -8,7 +8,7 @@ from typing import Any
 
 from rewards.math.approximate import context
 from rewards.math.exact import Exact, Inexact, Undefined
-from rewards.math.parse import Tree, tree_of
+from rewards.math.parse import Tree, replaced, tree_of
 from rewards.math.value import constant, same_value, variables
 
 MODULUS = re.compile(
@@ -72,17 +72,11 @@ def same_family(gold: str, answer: str, declared: set[str]) -> bool | None:
         return None
     (mine,), (theirs,) = only_a, only_b
     if mine in CONSTANT_NAMES and theirs in CONSTANT_NAMES | {"A", "B"} and len(variables(a)) > 1:
-        return same_value(a, _renamed(b, theirs, mine))
+        return same_value(a, replaced(b, {("var", theirs): ("var", mine)}))
     whole = declared & {mine, theirs} or (mine in INTEGER_NAMES and "\\pi" in gold)
     if not whole or theirs not in INTEGER_NAMES | declared:
         return None
-    return same_value(a, _renamed(b, theirs, mine)) or _shifted(a, b, mine, theirs)
-
-
-def _renamed(tree: Tree, old: str, new: str) -> Tree:
-    if tree == ("var", old):
-        return ("var", new)
-    return tuple(_renamed(child, old, new) if isinstance(child, tuple) else child for child in tree)
+    return same_value(a, replaced(b, {("var", theirs): ("var", mine)})) or _shifted(a, b, mine, theirs)
 
 
 def _shifted(a: Tree, b: Tree, mine: str, theirs: str) -> bool:
@@ -105,10 +99,4 @@ def _at(tree: Tree, name: str, k: int) -> Any:
         value = Exact({name: Fraction(k)}).value(tree)
         return context().mpf(value.numerator) / value.denominator
     except (Inexact, Undefined):
-        return constant(_with(tree, name, k))
-
-
-def _with(tree: Tree, name: str, k: int) -> Tree:
-    if tree == ("var", name):
-        return ("num", Fraction(k))
-    return tuple(_with(child, name, k) if isinstance(child, tuple) else child for child in tree)
+        return constant(replaced(tree, {("var", name): ("num", Fraction(k))}))

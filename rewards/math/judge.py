@@ -37,7 +37,6 @@ POINT = re.compile(r"^[A-Z]'?\s*=?\s*(?=\()")
 LAND, LOR = re.compile(r"\\land(?![a-zA-Z])"), re.compile(r"\\lor(?![a-zA-Z])")
 DEEPEST = 6
 MOST_ITEMS = 200
-PERCENT = (("%", 1),)
 STRICT = {"%", "deg", "$", "€", "£"}  # a bare number beside one of these is compared, and then the verdict stands
 
 

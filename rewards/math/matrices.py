@@ -6,7 +6,7 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 
-from rewards.math.parse import Tree, tree_of
+from rewards.math.parse import Tree, replaced, tree_of
 from rewards.math.value import variables
 
 BLOCK = re.compile(
@@ -17,7 +17,6 @@ NESTED = re.compile(r"(?:Matrix\s*\(\s*)?[\[(]\s*(?P<rows>\[[^\[\]]*\](?:\s*,\s*
 MOST_CELLS = 100
 MOST_FACTORS = 8
 
-Rows = list[list[str]]
 Trees = list[list[Tree]]
 
 
@@ -120,16 +119,10 @@ def unit_vectors(text: str) -> list[Tree] | None:
     tree = tree_of(text)
     if tree is None or not variables(tree) & {"j", "k"} or not variables(tree) <= {"j", "k"}:
         return None
-    tree = _replaced(tree, {("const", "i"): ("var", "i")})
+    tree = replaced(tree, {("const", "i"): ("var", "i")})
     zero, one = ("num", Fraction(0)), ("num", Fraction(1))
     names = ("i", "j", "k") if "k" in variables(tree) else ("i", "j")
-    return [_replaced(tree, {("var", name): one if name == axis else zero for name in "ijk"}) for axis in names]
-
-
-def _replaced(tree: Tree, exchange: dict[Tree, Tree]) -> Tree:
-    if tree in exchange:
-        return exchange[tree]
-    return tuple(_replaced(child, exchange) if isinstance(child, tuple) else child for child in tree)
+    return [replaced(tree, {("var", name): one if name == axis else zero for name in "ijk"}) for axis in names]
 
 
 def vector(text: str) -> list[str] | None:

@@ -214,13 +214,6 @@ def squeezed(text: str) -> str:
     return re.sub(r"([\^_])\{(\w)\}", r"\1\2", text)
 
 
-def words(text: str) -> str:
-    """For text answers: lower case, single spaces, no punctuation around."""
-    text = text.replace("\x01", " ").replace("\x02", " ").replace("\\", " ")
-    text = re.sub(r"[{}$*]", " ", text)
-    return re.sub(r"\s+", " ", text).strip(" .,;:!?\"'").lower()
-
-
 def has_hidden_characters(text: str) -> bool:
     """Combining marks, controls or direction marks: text that does not look like what it says."""
     text = INVISIBLE.sub("", text)

@@ -386,14 +386,14 @@ class _Parser:
         self.stop = outer
         self.position += 2
         if low is None:  # an antiderivative keeps its variable
-            return ("int", _renamed(body, variable, ("var", name)), ("var", name))
+            return ("int", replaced(body, {variable: ("var", name)}), ("var", name))
         return ("int", body, variable, low, high)
 
 
-def _renamed(tree: Tree, old: Tree, new: Tree) -> Tree:
-    if tree == old:
-        return new
-    return tuple(_renamed(child, old, new) if isinstance(child, tuple) else child for child in tree)
+def replaced(tree: Tree, exchange: dict[Tree, Tree]) -> Tree:
+    """The tree with some subtrees put for others."""
+    kept = exchange.get(tree)
+    return kept or tuple(replaced(child, exchange) if isinstance(child, tuple) else child for child in tree)
 
 
 def _is_plain_fraction(tree: Tree) -> bool:
