@@ -17,7 +17,7 @@ from transformers.trainer_callback import PrinterCallback
 from trl import GRPOConfig
 
 from models.chat import render_prompt
-from models.checkpoint import last_checkpoint, load_model, load_tokenizer, quiet, save_model
+from models.checkpoint import last_checkpoint, load_model, load_tokenizer, quiet, save_model, step_of
 from models.router_callback import RouterCallback
 from rl.config import GrpoError, GrpoSettings
 from rl.numbers import log_line
@@ -80,21 +80,22 @@ def train_grpo(
     log: Log,
     progress: Callable[[str, int | None], Bar],
     scratch: str | Path,
-    resumed: Callable[[int], None] = lambda step: None,
+    resumed: Callable[[int], list[dict[str, Any]]] = lambda step: [],
+    say: Callable[[str], None] = lambda line: None,
     engine: Engine | None = None,
 ) -> dict[str, Any]:
     """Train the model of `model_path` on problem rows against `scorer` and save it to `out_dir`.
 
-    Checkpoints go to `scratch`; a call that finds one there goes on from it (after `resumed(step)`) and ends as an
-    uninterrupted run would. `engine`: use this one and leave it open; by default one is made from the settings.
-    Returns steps, samples, tokens, seconds, canary_gap (largest), and reward, accuracy, length over the first and last
-    tenth of the steps (`reward_first`, `reward_last`, ...).
+    Checkpoints go to `scratch`; a call that finds one there goes on from it and ends as an uninterrupted run would:
+    `resumed(step)` gives the lines logged up to then. `say` takes warnings. `engine`: use this one and leave it open;
+    by default one is made from the settings. Returns steps, samples, tokens, seconds, canary_gap (largest), and reward,
+    accuracy, length over the first and last tenth of the steps (`reward_first`, `reward_last`, ...).
 
     Raises GrpoError or RouterError with one line where data, model and settings do not fit, CanaryFailure when trainer
     and engine disagree after a sync.
     """
     began = time.monotonic()
-    tokenizer, start = load_tokenizer(model_path), last_checkpoint(scratch)
+    tokenizer, start = load_tokenizer(model_path), last_checkpoint(scratch, say)
     prompts_ids = [render_prompt(tokenizer, row, config.template) for row in rows]
     model = load_model(model_path)
     length = _check_sizes(model, prompts_ids, config)
@@ -116,7 +117,7 @@ def train_grpo(
         trainer.remove_callback(PrinterCallback)
         reporter.trainer = trainer
         if start is not None:
-            resumed(int(start.name.rsplit("-", 1)[1]))
+            reporter.lines = resumed(step_of(start))
         with quiet():
             trainer.train(resume_from_checkpoint=str(start) if start else None)
     save_model(model, tokenizer, out_dir, dtype=config.save_dtype)
@@ -218,7 +219,7 @@ def _arguments(config: GrpoSettings, scratch: str | Path, seed: int) -> GRPOConf
         # Checkpoints only between rollout batches: the batch itself is not saved.
         save_strategy="steps" if config.save_every else "no",
         save_steps=max(chunk, -(-config.save_every // chunk) * chunk),
-        save_total_limit=1,
+        save_total_limit=config.keep,
         seed=seed,
         data_seed=seed,
         dataloader_pin_memory=cuda,

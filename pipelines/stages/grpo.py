@@ -76,6 +76,7 @@ def grpo(ctx: Context, config: GrpoConfig, *, model: Model, problems: list[Probl
                 progress=ctx.progress,
                 scratch=ctx.scratch,
                 resumed=ctx.resumed,
+                say=ctx.say,
             )
         except (CanaryFailure, ErrorBudgetExceeded, GrpoError, RouterError) as error:
             raise StageError(str(error)) from error
