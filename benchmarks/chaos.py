@@ -48,7 +48,7 @@ stages:
            with: {k: 2, max_tokens: 64, max_num_seqs: 32, chunk: 4}}
   report: {use: report, from: {scores: scores}}
 """
-DISK_MB = 400
+DISK_MB = 200
 MARK = "R1_CHAOS_RUN"
 TIMES = ("time", "seconds", "wall")
 
@@ -199,14 +199,14 @@ def content(folder: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def disk(folder: Path) -> Iterator[None]:
-    """A small file system of its own at `folder`, where we may mount one."""
+def disk(folder: Path) -> Iterator[bool]:
+    """A small file system of its own at `folder`, where we may mount one: whether we could."""
     folder.mkdir(parents=True, exist_ok=True)
     mounted = os.getuid() == 0 and not subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", str(folder)], capture_output=True
     ).returncode  # fmt: skip
     try:
-        yield
+        yield mounted
     finally:
         if mounted:
             subprocess.run(["umount", str(folder)], check=True)
@@ -256,9 +256,11 @@ class Chaos:
             patience = 1.0 if gained else patience * 1.5
             self.judge(kind, outcome, len(gained))
             if outcome.code == 0:
-                if kind not in ("quiet",):
+                if kind != "quiet":
                     kinds.insert(0, kind)  # it was done before the trouble came
                 break
+            if kind == "quiet":
+                raise SystemExit("the last run of a round failed")
         self.compare()
 
     def judge(self, kind: str, outcome: Outcome, gained: int) -> None:
@@ -299,7 +301,9 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=Path("chaos"), help="a new folder to work in")
     arguments = parser.parse_args()
     folder = arguments.folder.resolve() / "disk"
-    with disk(folder):
+    with disk(folder) as mounted:
+        if arguments.full and not mounted:
+            parser.error("--full fills the disk: it takes root, to mount a small one (or --full 0)")
         fresh(folder)
         outcome = attempt(folder, "quiet", 0)
         if outcome.code:

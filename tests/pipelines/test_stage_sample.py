@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import io
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.console import Console
 
+from pipelines import journal as journals
 from pipelines.artifacts import Model, Problems, read_rows, write_rows
 from pipelines.stage import StageError
 from pipelines.stages.sample import SampleConfig, sample
@@ -51,11 +54,25 @@ def test_a_killed_run_goes_on_after_its_last_chunk_and_draws_the_same(model: Mod
     assert read_rows(sample(half, config, model=model, problems=given)) == whole
     assert (half.scratch / "sample.jsonl").read_text() == journal.read_text()
     third = context(tmp_path / "third")
-    lines = [json.loads(first), json.loads(second)]
-    lines[1][0][0] = ["<think>from the journal</think>8", 9, "stop"]
-    (third.scratch / "sample.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    lines: list[Any] = journals.read(journal)
+    lines[1]["groups"][0][0] = ["<think>from the journal</think>8", 9, "stop"]
+    journals.rewrite(third.scratch / "sample.jsonl", lines)
     texts = [row["completion"] for row in read_rows(sample(third, config, model=model, problems=given))]
     assert "<think>from the journal</think>8" in texts  # a whole journal needs no engine
+
+
+def test_a_flipped_bit_in_the_journal_is_told_and_drawn_again(model: Model, tmp_path: Path) -> None:
+    config = SampleConfig(**{**CONFIG, "temperature": 2.0, "chunk": 1, "keep": "all", "max_repetition": 1})
+    given = problems(tmp_path / "problems")
+    ctx = context(tmp_path)
+    whole = read_rows(sample(ctx, config, model=model, problems=given))
+    journal = ctx.scratch / "sample.jsonl"
+    written = journal.read_text()
+    journal.write_text(written[::-1].replace("think", "thinc", 1)[::-1].replace('"first": 1', '"first": 3'))
+    ctx.console = Console(file=(out := io.StringIO()), width=200)
+    assert read_rows(sample(ctx, config, model=model, problems=given)) == whole
+    assert f"{journal}: entry 2 of 2 is damaged: drawing again from problem 1 on" in out.getvalue()
+    assert journal.read_text() == written
 
 
 def test_nothing_left_says_which_filter_took_most(tmp_path: Path) -> None:
