@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from models.sealed import content_flaw
+from pipelines.keys import MANIFEST
 from pipelines.run_folder import RUN, RunFolder
 from pipelines.store import Made, Store, read_made
 
@@ -41,7 +41,7 @@ def entries(store: Store, workdir: Path) -> list[Entry]:
     for folder in _folders(store):
         made = read_made(folder)
         about = made.manifest if made is not None else {}
-        leftover = made is None or folder.name.startswith(".") or folder.parent != store.root
+        leftover = folder.name.startswith(".") or folder.parent != store.root
         found.append(
             Entry(
                 folder,
@@ -96,9 +96,9 @@ def remove(entry: Entry) -> None:
 def damaged(found: list[Entry]) -> list[tuple[Entry, str]]:
     """The artifacts whose files are not what was written, each with what is wrong."""
     checked: list[tuple[Entry, str]] = []
-    for entry in found:
-        made: Any = read_made(entry.folder) if entry.kind == "artifact" else None
-        if made is not None and (what := corruption(made)):
+    for entry in (entry for entry in found if entry.kind == "artifact"):
+        made = read_made(entry.folder)
+        if what := f"{MANIFEST} is not what was written" if made is None else corruption(made):
             checked.append((entry, what))
     return checked
 

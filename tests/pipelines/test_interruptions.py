@@ -15,7 +15,7 @@ from pipelines.store import read_made
 from tests.disks import small_disk
 from tests.pipelines import toy_stages
 from tests.pipelines.test_runner import leftovers, ran, run, start, statuses
-from tests.pipelines.test_store_care import flip
+from tests.pipelines.test_store_care import flip, r1
 from tests.pipelines.toy_stages import PIPELINE
 
 AGAIN = "The same command goes on from there."
@@ -75,6 +75,8 @@ def test_a_flipped_bit_in_a_manifest_is_found(tmp_path: Path) -> None:
     data = file.read_text()
     for now in (data.replace('"steps": 3', '"steps": 4'), data.replace('"loss"', '"lost"'), data[:-9]):
         file.write_text(now)
+        done = r1(tmp_path, "store", "verify")
+        assert done.returncode == 1 and "manifest.json is not what was written" in done.stdout
         code, output = run(tmp_path)
         assert code == 0 and ran(output) == ["cold"]
         assert "cold: damaged in the store, is made again: manifest.json is not what was written" in output

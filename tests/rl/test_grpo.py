@@ -78,7 +78,7 @@ def test_a_short_run_learns_and_logs_everything(policy_path: Path, policy_engine
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     policy_path: Path, policy_engine: Any, tmp_path: Path
 ) -> None:
-    """Off-policy mini-batches, a bias that moves, a reference that is replaced: all of it survives Ctrl-C. A run that has
+    """Off-policy mini-batches, a bias that moves, a reference that is replaced: all of it survives Ctrl-C. A run with
     its last checkpoint, in the middle of a batch of rollouts, takes no further step."""
     import torch
 
