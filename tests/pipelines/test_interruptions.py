@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from models.checkpoint import last_checkpoint
+from models.sealed import seal
 from pipelines.store import read_made
 from tests.disks import small_disk
 from tests.pipelines import toy_stages
@@ -119,3 +122,41 @@ def test_a_signal_while_it_waits_for_another_run_is_an_interruption(tmp_path: Pa
     assert second.returncode == 130 and AGAIN in output
     process.kill()
     process.communicate(timeout=20)
+
+
+def test_the_page_shows_what_is_printed(tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs/resume.md").read_text()
+    damaged, interrupted, failed, full = re.findall(r"^```console\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert run_lines(tmp_path / "a", "fail", "reason (") == plain(failed)
+    process = start(made(tmp_path / "b"), "sleep")
+    process.send_signal(signal.SIGINT)
+    assert plain(interrupted)[0] in plain(process.communicate(timeout=20)[0])
+    checkpoint = tmp_path / "checkpoint-10"
+    for name in ("checkpoint-10", "checkpoint-20"):
+        made(tmp_path / name)
+        (tmp_path / name / "optimizer.pt").write_text(name)
+        seal(tmp_path / name)
+    flip(tmp_path / "checkpoint-20/optimizer.pt")
+    told: list[str] = []
+    assert last_checkpoint(tmp_path, told.append) == checkpoint
+    assert plain(told[0]) == plain(damaged.replace("runs/store/.scratch/sft-0123456789abcdef", str(tmp_path)))
+    with small_disk(tmp_path / "disk", megabytes=4) as disk:
+        (disk / "left").write_text("0")
+        shown = full.replace("/data", str(disk))
+        assert run_lines(disk, "full", "reason (") == plain(shown)
+
+
+def made(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def run_lines(folder: Path, trouble: str, first: str) -> list[str]:
+    """What a run with this trouble prints, from the line that begins with `first`."""
+    lines = plain(run(made(folder), f"stages.reason.with.trouble={trouble}")[1])
+    return lines[next(i for i, line in enumerate(lines) if line.startswith(first)) :]
+
+
+def plain(text: str) -> list[str]:
+    """Lines with times, sizes and digests made alike."""
+    return re.sub(r"\b[0-9a-f]{12}\b", "#", re.sub(r"\d[\d.]* (s|B|kB|MB)\b", "#", text)).splitlines()
