@@ -34,17 +34,17 @@ name: cut
 seed: 3
 stages:
   base: {use: model, with: {source: tiny-moe}}
-  problems: {use: problems, with: {n: 48, dev: 8, holdout: 12, cold_start: 160, general: 16}}
+  problems: {use: problems, with: {n: 32, dev: 8, holdout: 8, cold_start: 128, general: 16}}
   cold: {use: sft, from: {model: base, samples: problems.cold_start},
-         with: {epochs: 5, lr: 1e-3, batch: 8, max_length: 256, save_every: 10}}
+         with: {epochs: 5, lr: 1e-3, batch: 8, max_length: 256, save_every: 10, log_every: 5}}
   reason: {use: grpo, from: {model: cold, problems: problems.train},
-           with: {steps: 5, prompts_per_step: 4, group: 4, lr: 1e-4, beta: 0.01, ref_every: 2, max_tokens: 64,
+           with: {steps: 4, prompts_per_step: 4, group: 4, lr: 1e-4, beta: 0.01, ref_every: 2, max_tokens: 64,
                   max_num_seqs: 32, rewards: {math: 1.0, code: 1.0, format: 0.1}, save_every: 1}}
   harvest: {use: sample, from: {model: reason, problems: problems.train},
             with: {n: 4, max_tokens: 64, max_num_seqs: 32, chunk: 8}}
   final: {use: sft, from: {model: base, samples: [harvest, problems.general]},
-          with: {epochs: 4, lr: 1e-3, batch: 4, max_length: 256, save_every: 2, log_every: 2}}
-  scores: {use: eval, from: {models: [cold, final], problems: problems.holdout},
+          with: {epochs: 3, lr: 1e-3, batch: 4, max_length: 256, save_every: 4, log_every: 2}}
+  scores: {use: eval, from: {models: [final], problems: problems.holdout},
            with: {k: 2, max_tokens: 64, max_num_seqs: 32, chunk: 4}}
   report: {use: report, from: {scores: scores}}
 """
@@ -249,7 +249,7 @@ class Chaos:
         patience = 1.0
         while True:
             kind = kinds.pop() if kinds else "quiet"
-            most = 120 if kind == "operation" else self.longest
+            most = 80 if kind == "operation" else self.longest
             before = state(self.folder)
             outcome = attempt(self.folder, kind, 1 + self.draw.random() * most * patience)
             gained = state(self.folder) - before

@@ -55,6 +55,11 @@ def load_tokenizer(path: str | Path) -> Any:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(path)
+    for name in (
+        "is_local",
+        "local_files_only",
+    ):  # how it was loaded would be saved with it, by this process's environment
+        tokenizer.init_kwargs.pop(name, None)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
