@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from models.checkpoint import last_checkpoint, load_model, save_model
+from models.checkpoint import last_checkpoint, load_model, load_tokenizer, save_model
 from models.sealed import seal
 
 
@@ -49,18 +46,12 @@ def test_bf16_keeps_the_bias_exact(tmp_path: Path) -> None:
     assert load_model(tmp_path).dtype == model.dtype  # trained in fp32 whatever the file holds
 
 
-def test_a_tokenizer_is_saved_the_same_online_and_offline(tmp_path: Path) -> None:
-    """transformers writes down how it was loaded: the same stage would give another artifact in another process."""
-    script = (
-        "import sys; from models.checkpoint import load_tokenizer; from models.tiny import TINY_BASE;"
-        "load_tokenizer(TINY_BASE).save_pretrained(sys.argv[1])"
-    )
-    written = []
-    for offline in ("0", "1"):
-        environment = {**os.environ, "HF_HUB_OFFLINE": offline}
-        subprocess.run([sys.executable, "-c", script, tmp_path / offline], check=True, env=environment)
-        written.append((tmp_path / offline / "tokenizer_config.json").read_bytes())
-    assert written[0] == written[1]
+def test_a_tokenizer_is_saved_without_how_this_process_loaded_it(tmp_path: Path) -> None:
+    """transformers would write down whether it was offline: the same stage, another artifact."""
+    from models.tiny import TINY_BASE
+
+    load_tokenizer(TINY_BASE).save_pretrained(tmp_path)
+    assert not {"is_local", "local_files_only"} & json.loads((tmp_path / "tokenizer_config.json").read_text()).keys()
 
 
 def test_a_folder_without_a_model_is_one_line(tmp_path: Path) -> None:
