@@ -122,7 +122,7 @@ def plan(
     devices = parse_hardware(hardware) if hardware else None
     pipeline = config.load(file, set_ or ())
     rows = planning.rows(pipeline, RunFolder(workdir, pipeline.name), Store(workdir / "store"))
-    typer.echo(planning.table(rows))
+    typer.echo(planning.table(rows, hint=devices is None))
     if devices is not None:
         typer.echo(f"\n{estimates(rows, devices, price, fill)}")
 

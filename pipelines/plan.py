@@ -142,8 +142,8 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def table(planned: Sequence[Row]) -> str:
-    """The plan as text, with a last line that sums it up."""
+def table(planned: Sequence[Row], *, hint: bool = True) -> str:
+    """The plan as text, with a last line that sums it up. `hint`: say how to estimate what was never measured."""
     lines: list[Sequence[str]] = [("stage", "use", "plan", "cost", "why")]
     for row in planned:
         cost = "" if row.status == "cached" else "unknown" if row.cost_s is None else f"~{duration(row.cost_s)}"
@@ -151,16 +151,17 @@ def table(planned: Sequence[Row]) -> str:
     due = [row for row in planned if row.status != "cached"]
     known = sum(row.cost_s for row in due if row.cost_s is not None)
     unknown = sum(row.cost_s is None for row in due)
-    total = f"about {duration(known)}" + (f" and {unknown} of unknown cost" if unknown else "")
+    total = f"about {duration(known)}" if unknown < len(due) else ""
+    total += f"{' and ' if total else ''}{unknown} of unknown cost" if unknown else ""
     end = f"{len(due)} of {len(planned)} stages would run: {total}" if due else "nothing to run: all stages are cached"
-    return f"{align(lines)}\n\n{end}{_basis(due)}"
+    return f"{align(lines)}\n\n{end}{_basis(due, hint)}"
 
 
-def _basis(due: Sequence[Row]) -> str:
+def _basis(due: Sequence[Row], hint: bool) -> str:
     """Which costs are measured, and from how many runs."""
     counts = [f"{row.name} ({row.runs} run{'s' * (row.runs != 1)})" for row in due if row.runs and row.work is not None]
     lines = f"\nmeasured here: {', '.join(counts)}" if counts else ""
-    if any(row.cost_s is None and row.work is not None for row in due):
+    if hint and any(row.cost_s is None and row.work is not None for row in due):
         lines += "\nnever run here: give --hardware for an estimate, as in --hardware 8xh800"
     return lines
 
