@@ -6,7 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -62,7 +62,7 @@ class Context:
     run: Path | None = None
     console: Console | None = None
     numbers: dict[str, Any] = field(default_factory=dict)
-    paces: list[Pace] = field(default_factory=list)
+    _paces: list[Pace] = field(default_factory=list)
     _bars: Bars | None = None
 
     def resolve(self, path: str) -> Path:
@@ -113,6 +113,10 @@ class Context:
             self._bars.start()
         return self._bars
 
+    def speeds(self) -> list[dict[str, Any]]:
+        """How fast each task of work went, for the manifest."""
+        return [asdict(pace) for pace in self._paces if pace.first]
+
     def close(self) -> None:
         """Take the live display down. The runner calls it; calling it twice is fine."""
         if self._bars is not None:
@@ -127,7 +131,7 @@ class Progress:
         self._ctx, self._description, self._total = ctx, description, total
         self._done, self._said = 0, time.monotonic()
         self._began, self._pace = self._said, Pace(description)
-        ctx.paces.append(self._pace)
+        ctx._paces.append(self._pace)
         self._bars = ctx.bars()
         if self._bars is not None:
             self._task = self._bars.add_task(description, total=total, notes="")

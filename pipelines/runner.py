@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -163,7 +162,7 @@ class _Run:
                 "pipeline": {"name": self.pipeline.name, "seed": self.pipeline.seed},
                 "wall_s": round(time.monotonic() - started, 3),
                 "metrics": ctx.numbers,
-                "paces": [asdict(pace) for pace in ctx.paces if pace.first],
+                "paces": ctx.speeds(),
                 "device": provenance.device(),
                 **self._provenance(),
             }
