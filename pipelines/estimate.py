@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pipelines.cost import (
@@ -114,7 +114,21 @@ def table(found: Sequence[Estimate], hardware: Hardware, price: float, assume: A
     seconds = sum(one.seconds for one in found if one.seconds != float("inf"))
     hours = hardware.count * seconds / 3600
     lines.append(("all", "", "", "", "", duration(seconds), _number(hours), f"${_number(hours * price)}"))
-    return "\n".join([f"On {hardware}, ${price:g} an hour each:", align(lines), "", *told(hardware, assume)])
+    head = f"On {hardware}, ${price:g} an hour each:"
+    return "\n".join([head, align(lines), *sizes(found), "", *told(hardware, assume)])
+
+
+def sizes(found: Sequence[Estimate]) -> list[str]:
+    """What the largest stage holds, and the cache of each model: a line each."""
+    if not found:
+        return []
+    largest = max(found, key=lambda one: one.memory.total)
+    parts = {word.replace("optimizer", "gradients and Adam"): size for word, size in asdict(largest.memory).items()}
+    held = ", ".join(f"{word} {_bytes(size)}" for word, size in parts.items() if size)
+    lines = ["", f"memory of {largest.name}: {held}"]
+    for model in dict.fromkeys(one.model for one in found):
+        lines.append(f"cache of {model.kind}, {model.told()}: {_bytes(2 * model.kv_numbers)} a token in bf16")
+    return lines
 
 
 def told(hardware: Hardware, assume: Assumptions) -> list[str]:
@@ -135,15 +149,15 @@ def told(hardware: Hardware, assume: Assumptions) -> list[str]:
 
 def _size(total: float, hardware: Hardware) -> str:
     """Bytes over all devices, and how many devices that would fill where it is more than there are."""
-    text = (
-        f"{total / 1e12:.1f} TB"
-        if total >= 1e12
-        else f"{total / 1e9:.3g} GB"
-        if total >= 1e8
-        else f"{total / 1e6:.3g} MB"
-    )
     needed = -(-total // (0.9 * hardware.device.memory))
-    return f"{text} (needs {needed:.0f})" if needed > hardware.count else text
+    return f"{_bytes(total)} (needs {needed:.0f})" if needed > hardware.count else _bytes(total)
+
+
+def _bytes(size: float) -> str:
+    for unit, name in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB")):
+        if size >= unit:
+            return f"{size / unit:.3g} {name}"
+    return f"{size / 1e3:.3g} kB"
 
 
 def _number(value: float) -> str:
