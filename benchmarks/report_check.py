@@ -17,22 +17,37 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 MAX_BYTES = 2_000_000
 VIEWS = {"desktop": (1280, 900), "phone": (390, 844)}
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
-RUN_AXE = """
+# Whatever the page asks for beside its own text is refused and reported, before and after it has loaded.
+GUARD = """<meta http-equiv="Content-Security-Policy"
+  content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
+<script>
+window.refused = [];
+const note = (event) => window.refused.push(event.blockedURI + " (" + event.effectiveDirective + ")");
+document.addEventListener("securitypolicyviolation", note);
+</script>
+"""
+REPORT = """
 <script>{axe}</script>
 <script>
 const rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
-axe.run(document, {{runOnly: rules}}).then((found) => {{
+const tell = (found) => {{
   const where = (one) => one.nodes.map((node) => node.target.join(" "));
   const told = found.violations.map((one) => ({{id: one.id, impact: one.impact, nodes: where(one)}}));
+  const loaded = performance.getEntriesByType("resource").map((entry) => entry.name);
   const made = document.createElement("pre");
-  made.id = "axe-result";
-  made.textContent = JSON.stringify({{violations: told, passes: found.passes.length}});
+  made.id = "check-result";
+  made.textContent = JSON.stringify({{
+    violations: told, passes: found.passes.length, asked: [...window.refused, ...loaded],
+    wide: document.documentElement.scrollWidth - document.documentElement.clientWidth,
+  }});
   document.body.append(made);
-}});
+}};
+window.axe ? axe.run(document, {{runOnly: rules}}).then(tell) : tell({{violations: [], passes: []}});
 </script>
 """
 
@@ -48,29 +63,18 @@ def browse(program: str, page: Path, *flags: str) -> subprocess.CompletedProcess
         return subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
 
 
-def requests(program: str, page: Path) -> tuple[list[str], list[str]]:
-    """(addresses that the page asked for beside itself, lines that it wrote to the console)."""
-    with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder) / "net.json"
-        done = browse(program, page, f"--log-net-log={log}", "--dump-dom")
-        text = log.read_text(errors="replace") if log.exists() else ""
-    asked = set(re.findall(r'"url":"((?:https?|wss?|ftp)://[^"]+)"', text))
-    lines = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-    assert "<h1" in done.stdout, f"the page did not open: {done.stderr[-500:]}"
-    return sorted(asked), lines
-
-
-def axe(program: str, page: Path, script: Path, *flags: str) -> dict[str, object]:
-    """axe-core's violations of the page."""
+def inspect(program: str, page: Path, script: Path | None, *flags: str) -> dict[str, Any]:
+    """What the page asked for, axe-core's violations, pixels that it is wider than its window, console lines."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "page.html"
-        text = page.read_text(encoding="utf-8")
-        copy.write_text(text.replace("</body>", RUN_AXE.format(axe=script.read_text(encoding="utf-8")) + "</body>"))
+        axe = script.read_text(encoding="utf-8") if script else ""
+        text = page.read_text(encoding="utf-8").replace("<head>", f"<head>{GUARD}", 1)
+        copy.write_text(text.replace("</body>", REPORT.format(axe=axe) + "</body>"), encoding="utf-8")
         done = browse(program, copy, "--dump-dom", *flags)
-    found = re.search(r'<pre id="axe-result">(.*?)</pre>', done.stdout, re.DOTALL)
-    assert found is not None, f"axe did not answer: {done.stderr[-500:]}"
-    result: dict[str, object] = json.loads(html.unescape(found[1]))
-    return result
+    found = re.search(r'<pre id="check-result">(.*?)</pre>', done.stdout, re.DOTALL)
+    assert found is not None, f"the page did not answer: {done.stderr[-500:]}"
+    result: dict[str, Any] = json.loads(html.unescape(found[1]))
+    return {**result, "console": [line for line in done.stderr.splitlines() if "CONSOLE" in line]}
 
 
 def shoot(program: str, page: Path, folder: Path, height: int) -> list[Path]:
@@ -104,21 +108,18 @@ def main() -> int:
         print(f"no Chromium here (looked for {', '.join(CHROMIUM)})")
         return 1
     size = given.page.stat().st_size
-    asked, lines = requests(program, given.page)
-    checks = [(f"{size:,} bytes", size < MAX_BYTES), (f"{len(asked)} external requests", not asked)]
-    checks.append((f"{len(lines)} console lines", not lines))
-    for note in [*asked, *lines]:
-        print("   ", note)
+    checks = [(f"{size:,} bytes", size < MAX_BYTES)]
+    for view, (width, height) in VIEWS.items():
+        for scheme in ("light", "dark"):
+            found = inspect(program, given.page, given.axe, f"--window-size={width},{height}", *dark(scheme))
+            counts = {name: len(found[name]) for name in ("asked", "console", "violations")}
+            told = f"{counts['asked']} requests, {counts['console']} console lines, {found['wide']} px too wide"
+            axe = f", axe: {counts['violations']} violations, {found['passes']} rules passed" if given.axe else ""
+            checks.append((f"{view}, {scheme}: {told}{axe}", not any(counts.values()) and found["wide"] <= 0))
+            for one in [*found["asked"], *found["console"], *found["violations"]]:
+                print("   ", json.dumps(one)[:400])
     if given.axe is None:
         print("axe: left out (give --axe)")
-    else:
-        for scheme in ("light", "dark"):
-            found = axe(program, given.page, given.axe, *dark(scheme))
-            bad = found["violations"]
-            assert isinstance(bad, list)
-            checks.append((f"axe, {scheme}: {len(bad)} violations, {found['passes']} rules passed", not bad))
-            for one in bad:
-                print("   ", json.dumps(one)[:400])
     for what, good in checks:
         print("ok  " if good else "FAIL", what)
     if given.shots:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from pipelines.shapes import Shape, UnknownShape, read_shape
 from pipelines.store import Made, Store
 from pipelines.work import Work, grpo_work
 
-RUNS = 5  # newest runs that are asked
+RUNS = 5  # newest runs of the nearest amount of work that are asked
 TAIL = 4  # later steps are taken to last as long as the last quarter of the measured ones
 
 
@@ -42,16 +43,25 @@ class History:
     def predict(self, node: Node, work: Work | None, model: Shape | None) -> Measured | None:
         """Seconds that a stage will take. Runs of the same stage name count first, else those of its kind.
 
-        Only runs on models of the same size and on the device of the newest of them are asked; the answer is the
-        median of what each of them says. None where there is no such run.
+        Only runs on models of the same size and on the device of the newest of them are asked, and of these the ones
+        nearest in the amount of work: a shorter training leaves another model, which writes otherwise. The answer is
+        the median of what each of them says. None where there is no such run.
         """
         size = model.parameters if model is not None else None
         known = [made for made in self._by_kind[node.stage.name] if size is None or self._size(made) == size]
         known = [made for made in known if made.manifest.get("stage") == node.name] or known
-        known = [made for made in known if made.manifest.get("device") == known[0].manifest.get("device")][:RUNS]
+        known = [made for made in known if made.manifest.get("device") == known[0].manifest.get("device")]
         if not known:
             return None
-        return Measured(median(predict(made, node, work) for made in known), len(known))
+        steps = [_distance(made, node, work) for made in known]
+        near = [made for made, far in zip(known, steps, strict=True) if far <= min(steps) + 0.1][:RUNS]
+        return Measured(median(predict(made, node, work) for made in near), len(near))
+
+    def newest(self, node: Node) -> Mapping[str, Any] | None:
+        """The manifest of the newest run of a stage of this kind and name, else of this kind."""
+        known = self._by_kind[node.stage.name]
+        made = next((made for made in known if made.manifest.get("stage") == node.name), next(iter(known), None))
+        return made.manifest if made is not None else None
 
     def _size(self, made: Made) -> int | None:
         """Parameters of the model that a stage trained or drew from."""
@@ -69,6 +79,14 @@ def _parameters(made: Made, output: str) -> int | None:
         return read_shape(made.output(output).path).parameters
     except UnknownShape:
         return None
+
+
+def _distance(made: Made, node: Node, work: Work | None) -> float:
+    """How far a run's work was from `work`: the logarithm of their ratio; 0 where neither can be told."""
+    before = past_work(made.manifest, node) if work is not None else None
+    if work is None or before is None:
+        return 0.0
+    return abs(math.log(max(work.sequences, 1) / max(before.sequences, 1)))
 
 
 def predict(made: Made, node: Node, work: Work | None) -> float:

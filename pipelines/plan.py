@@ -52,7 +52,7 @@ def rows(pipeline: Pipeline, folder: RunFolder, store: Store) -> list[Row]:
             identity = resolver.identity(node)
             made = resolver.find(node, identity)
             reason = _cached(made) if made else _reason(node, identity, last, folder, store, pipeline.seed)
-        work, model = outlook.visit(node, made, last.manifest if last is not None else None)
+        work, model = outlook.visit(node, made, last.manifest if last is not None else history.newest(node))
         measured = None if made else history.predict(node, work, model)
         cost, runs = (measured.seconds, measured.runs) if measured else (0.0 if made else None, 0)
         status: Status = "cached" if made else "stale" if last is not None else "new"

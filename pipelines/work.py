@@ -51,7 +51,7 @@ class Outlook:
         self._rows: dict[str, int | None] = {}
 
     def visit(self, node: Node, made: Made | None, last: Mapping[str, Any] | None) -> tuple[Work | None, Shape | None]:
-        """A stage's work and model; None where they cannot be told. `last`: manifest of its last success."""
+        """A stage's work and model; None where they cannot be told. `last`: manifest of an earlier run of it."""
         model = self._shape_of(node)
         self._shapes[node.name] = model
         work = self._work(node)

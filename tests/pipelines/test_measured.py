@@ -124,6 +124,20 @@ def test_runs_of_the_same_stage_count_before_others_of_its_kind(folder: Path) ->
     assert predicted(folder, "cold") == pytest.approx(40)  # the median of two
 
 
+def test_the_runs_nearest_in_work_are_asked(folder: Path) -> None:
+    slow, quick = ([{"step": i, "seconds/step": seconds} for i in range(8)] for seconds in (4.0, 1.0))
+    leave(folder, "reason", 8 * 4.0, "stages.reason.with.steps=8", log=slow)
+    leave(folder, "reason", 2 * 1.0, "stages.reason.with.steps=2", log=quick[:2])
+    assert predicted(folder, "reason", "stages.reason.with.steps=10") == pytest.approx(40)
+    assert predicted(folder, "reason", "stages.reason.with.steps=3") == pytest.approx(3)
+
+
+def test_a_run_of_another_name_knows_the_yield_too(folder: Path) -> None:
+    leave(folder, "harvest", 5.0, metrics={"drawn": 100, "kept": 92})
+    work = rows(folder, "name=other")["final"].work
+    assert work is not None and work.sequences == 92 + 8
+
+
 def test_another_machine_does_not_speak_for_this_one(folder: Path) -> None:
     leave(folder, "problems", 9.0, device="elsewhere")
     leave(folder, "problems", 1.0)
