@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -246,14 +248,15 @@ def _manner(one: Manner) -> tuple[str, list[str]]:
 
 
 def explained(rewards: object) -> list[tuple[str, str, str]]:
-    """(name, weight, first line of its description) of each reward; a plugin's description is not known here."""
+    """(name, weight, the first two sentences of its docstring) of each reward; a plugin's words are not known here."""
     from rewards import registry
 
     found = []
     for name, given in mapping(rewards).items():
         weight = number(mapping(given).get("weight", 1.0) if isinstance(given, dict) else given)
-        summary = registry.get(name).summary if name in registry.BUILT_IN else ""
-        found.append((name, pretty(weight), summary))
+        told = inspect.getdoc(registry.get(name).function) if name in registry.BUILT_IN else ""
+        sentences = re.split(r"(?<=[.)])\s+(?=[A-Z])", " ".join((told or "").replace("`", "").split()))
+        found.append((name, pretty(weight), " ".join(sentences[:2])))
     return found
 
 
