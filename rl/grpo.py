@@ -18,6 +18,7 @@ from trl import GRPOConfig
 
 from models.chat import render_prompt
 from models.checkpoint import last_checkpoint, load_model, load_tokenizer, quiet, save_model
+from models.replay import RouterReplay
 from models.router_callback import RouterCallback
 from rl.config import GrpoError, GrpoSettings
 from rl.numbers import log_line
@@ -98,6 +99,7 @@ def train_grpo(
     prompts_ids = [render_prompt(tokenizer, row, config.template) for row in rows]
     model = load_model(model_path)
     length = _check_sizes(model, prompts_ids, config)
+    replay = RouterReplay(model) if config.router_replay != "off" else None
     dtype = _engine_dtype(config)
     with nullcontext(engine) if engine else closing(_make_engine(config, model_path, length, dtype, seed)) as engine:
         vocab = model.config.get_text_config().vocab_size
@@ -108,6 +110,7 @@ def train_grpo(
             inputs=Inputs(rows, prompts_ids, engine, canary, scorer),
             reference=load_model(model_path) if config.beta else None,
             model=model,
+            replay=replay,
             args=_arguments(config, scratch, seed),
             train_dataset=Dataset.from_dict({"prompt": _order(len(rows), config, seed)}),
             processing_class=tokenizer,
@@ -140,6 +143,7 @@ def _make_engine(config: GrpoSettings, model_path: str | Path, length: int, dtyp
         gpu_memory=config.gpu_memory,
         # Compared with the trainer's log-probs, which are those at the sampling temperature.
         processed_logprobs=config.temperature != 1.0,
+        routes=config.router_replay == "r3",
         seed=seed,
     )
 
