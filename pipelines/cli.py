@@ -88,21 +88,43 @@ def _closing_words(folder: Path, console: Console) -> None:
 
 
 @app.command()
-def plan(file: File, set_: Set = None, workdir: Workdir = Path("runs")) -> None:
-    """What `r1 run` would do: each stage cached, stale or new, with the reason and the likely cost.
+def plan(
+    file: File,
+    set_: Set = None,
+    workdir: Workdir = Path("runs"),
+    hardware: Annotated[
+        str | None, typer.Option(metavar="COUNTxDEVICE", help="also estimate memory, time and cost there, as 8xh800")
+    ] = None,
+    price: Annotated[
+        float, typer.Option(metavar="DOLLARS", help="of a device for an hour; 2 is DeepSeek's figure")
+    ] = 2.0,
+    fill: Annotated[
+        float, typer.Option(metavar="SHARE", min=0.001, max=0.999, help="tokens of a sequence as a share of its limit")
+    ] = 0.163,
+) -> None:
+    """What `r1 run` would do: each stage cached, stale or new, with the reason and the time it is likely to take.
+
+    Times are measured: what past runs of the store took, for the work that this file asks for. With --hardware they
+    are also estimated from the sizes alone, with the assumptions told.
 
     \b
       r1 plan pipeline.yaml
       r1 plan pipeline.yaml --set stages.reason.with.steps=70
+      r1 plan pipeline.yaml --hardware 8xh800 --price 2
     """
     from pipelines import config
     from pipelines import plan as planning
+    from pipelines.estimate import estimates
+    from pipelines.hardware import parse_hardware
     from pipelines.run_folder import RunFolder
     from pipelines.store import Store
 
+    devices = parse_hardware(hardware) if hardware else None
     pipeline = config.load(file, set_ or ())
     rows = planning.rows(pipeline, RunFolder(workdir, pipeline.name), Store(workdir / "store"))
-    typer.echo(planning.table(rows))
+    typer.echo(planning.table(rows, hint=devices is None))
+    if devices is not None:
+        typer.echo(f"\n{estimates(rows, devices, price, fill)}")
 
 
 @app.command()

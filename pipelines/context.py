@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -18,6 +18,28 @@ if TYPE_CHECKING:
 
 METRICS = "metrics.jsonl"
 PLAIN_EVERY = 30.0  # seconds between progress lines where there is no terminal
+
+
+@dataclass
+class Pace:
+    """How fast one task of work went, as its progress bar saw it: what `r1 plan` predicts the next run from.
+
+    first: units of the first advance, which took `first_s` seconds from the bar's making: starting up is in there.
+    rest: units of all later ones, in `rest_s` seconds.
+    """
+
+    what: str
+    first: int = 0
+    first_s: float = 0.0
+    rest: int = 0
+    rest_s: float = 0.0
+
+    def note(self, units: int, seconds: float) -> None:
+        """`units` more are done, `seconds` after the bar was made."""
+        if not self.first:
+            self.first, self.first_s = units, round(seconds, 3)
+        else:
+            self.rest, self.rest_s = self.rest + units, round(seconds - self.first_s, 3)
 
 
 @dataclass
@@ -41,6 +63,7 @@ class Context:
     run: Path | None = None
     console: Console | None = None
     numbers: dict[str, Any] = field(default_factory=dict)
+    _paces: list[Pace] = field(default_factory=list)
     _bars: Bars | None = None
 
     def resolve(self, path: str) -> Path:
@@ -93,6 +116,10 @@ class Context:
             self._bars.start()
         return self._bars
 
+    def speeds(self) -> list[dict[str, Any]]:
+        """How fast each task of work went, for the manifest."""
+        return [asdict(pace) for pace in self._paces if pace.first]
+
     def close(self) -> None:
         """Take the live display down. The runner calls it; calling it twice is fine."""
         if self._bars is not None:
@@ -106,12 +133,16 @@ class Progress:
     def __init__(self, ctx: Context, description: str, total: int | None) -> None:
         self._ctx, self._description, self._total = ctx, description, total
         self._done, self._said = 0, time.monotonic()
+        self._began, self._pace = self._said, Pace(description)
+        ctx._paces.append(self._pace)
         self._bars = ctx.bars()
         if self._bars is not None:
             self._task = self._bars.add_task(description, total=total, notes="")
 
     def advance(self, n: int = 1, **fields: Any) -> None:
         self._done += n
+        if n:
+            self._pace.note(n, time.monotonic() - self._began)
         notes = " ".join(f"{key}={_short(value)}" for key, value in fields.items())
         if self._bars is not None:
             self._bars.update(self._task, advance=n, notes=notes)

@@ -196,6 +196,7 @@ class _Run:
                 "pipeline": {"name": self.pipeline.name, "seed": self.pipeline.seed},
                 "wall_s": round(time.monotonic() - started, 3),
                 "metrics": ctx.numbers,
+                "paces": ctx.speeds(),
                 "device": provenance.device(),
                 **self._provenance(),
             }

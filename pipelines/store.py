@@ -62,15 +62,10 @@ class Store:
             return None
         return made
 
-    def latest(self) -> dict[str, Mapping[str, Any]]:
-        """The newest manifest of each stage kind: what a stage of that kind costs."""
-        newest: dict[str, Mapping[str, Any]] = {}
+    def all(self) -> list[Made]:
+        """Every complete artifact, damaged ones included."""
         folders = [f for f in self.root.iterdir() if not f.name.startswith(".")] if self.root.is_dir() else []
-        for made in filter(None, map(read_made, folders)):
-            kind = str(made.manifest.get("kind"))
-            if made.manifest.get("finished", 0) >= newest.get(kind, {}).get("finished", 0):
-                newest[kind] = made.manifest
-        return newest
+        return list(filter(None, map(read_made, folders)))
 
     @contextmanager
     def lock(self, kind: str, key: str, waiting: Callable[[str], None]) -> Iterator[None]:
