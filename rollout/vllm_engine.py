@@ -173,6 +173,9 @@ def _llm_arguments(model_path: str, options: VllmOptions, seed: int) -> dict[str
         return arguments
     gib = options.kv_cache_gib
     arguments["kv_cache_memory_bytes"] = int(gib * 2**30) if gib else _kv_cache_bytes(config, options, dtype)
+    # A prompt prefilled in parts ends the run: vLLM turns back its random generator, which a generator of a CPU cannot.
+    arguments["enable_chunked_prefill"] = False
+    arguments["max_num_batched_tokens"] = max(4096, options.max_model_len)
     arguments["enable_prefix_caching"] = False  # blocks of 128 tokens: seldom a hit, and one thing less to go stale
     # vLLM's CPU rotary kernel rotates MLA's 3-D queries by wrong positions (docs/upstream/); the native path is right.
     arguments["compilation_config"] = {"custom_ops": ["none"]}
