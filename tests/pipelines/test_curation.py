@@ -95,7 +95,9 @@ def test_diverse_takes_the_completion_most_unlike_those_it_has() -> None:
 
 
 def test_near_duplicates_are_counted_apart_from_equal_ones() -> None:
-    words = " ".join(a + b for a in "bcdfghkl" for b in ("aa", "ee", "oo", "ar", "it", "en", "us"))
+    words = " ".join(
+        a + b for a in "bcdfghkl" for b in ("ander", "eeping", "oosing", "arking", "itted", "ending", "usted")
+    )
     rows = [row(answer(words)), row(answer(words)), row(answer(words + " now")), row(answer("so that is the sum"))]
     kept, funnel = curate(rows, Filters())
     counts = {step["name"]: step["dropped"] for step in funnel["filters"] if step["dropped"]}
