@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
@@ -54,6 +54,9 @@ def run(
     until: Annotated[str | None, typer.Option(metavar="STAGE", help="stop after this stage")] = None,
     set_: Set = None,
     workdir: Workdir = Path("runs"),
+    log: Annotated[
+        Literal["text", "json"], typer.Option(help="text for people; json: one event a line, nothing else on stdout")
+    ] = "text",
 ) -> None:
     """Run a pipeline; what is made already is not made again.
 
@@ -64,17 +67,24 @@ def run(
       r1 run pipeline.yaml
       r1 run pipeline.yaml --until reason
       r1 run pipeline.yaml --set seed=1 --set name=demo-1 --set stages.reason.with.steps=20
+      r1 run pipeline.yaml --log json --set report_to=[tensorboard]
     """
-    from pipelines import config, runner
+    from pipelines import config, events, runner
+    from pipelines import show as showing
+    from pipelines.trackers import trackers
 
-    pipeline = config.load(file, set_ or ())
-    names = [node.name for node in pipeline.nodes]
-    if until is not None and until not in names:
-        raise ConfigError([f"--until {until}: no such stage ({did_you_mean(until, names)})"])
-    console = cli_stages.console()
-    code = runner.run(pipeline, workdir, console, until=until)
-    if code == runner.DONE:
-        _closing_words(workdir / pipeline.name, console)
+    with events.reporting(log) as (console, tell):
+        pipeline = config.load(file, set_ or ())
+        names = [node.name for node in pipeline.nodes]
+        if until is not None and until not in names:
+            raise ConfigError([f"--until {until}: no such stage ({did_you_mean(until, names)})"])
+        code = runner.run(pipeline, workdir, console, until=until, listeners=[tell, *trackers(pipeline, workdir)])
+        folder = workdir / pipeline.name
+        if code == runner.DONE and log == "text":
+            _closing_words(folder, console)
+        ended = showing.content(folder)
+        about = {"status": ended["status"], "exit": code, "folder": str(folder), "scores": ended["scores"]}
+        tell({"event": "result", **about})
     raise typer.Exit(code)
 
 

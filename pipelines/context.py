@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from pipelines.events import Listener, silent
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as Bars
@@ -39,6 +41,7 @@ class Context:
     base: Path = field(default_factory=Path)
     run: Path | None = None
     console: Console | None = None
+    listen: Listener = silent
     numbers: dict[str, Any] = field(default_factory=dict)
     _bars: Bars | None = None
 
@@ -55,9 +58,11 @@ class Context:
             file.write(line)
         with (self.scratch / METRICS).open("w" if fresh else "a") as file:
             file.write(line)
+        self.listen({"event": "step", **json.loads(line)})
 
     def resumed(self, step: int) -> None:
         """Call once when going on from a checkpoint taken after `step`: brings back the metrics logged up to it."""
+        self.listen({"event": "resumed", "step": step})
         old = self.scratch / METRICS
         if not old.exists():
             return
@@ -75,6 +80,7 @@ class Context:
 
     def say(self, message: str) -> None:
         """One line for the reader of the terminal."""
+        self.listen({"event": "message", "text": message.strip()})
         if self.console is not None:
             self.console.print(message, markup=False, highlight=False, soft_wrap=True)
 
