@@ -193,17 +193,22 @@ def doctor(
         list[str] | None,
         typer.Option(metavar="FOLDER|random:NAME", help="compare trainer and engine on this model; repeat for several"),
     ] = None,
+    template: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FOLDER", help="check the chat template and tokenizer of this model; repeat for several"),
+    ] = None,
     write: Annotated[Path | None, typer.Option(metavar="FILE", help="put the table into this Markdown page")] = None,
     limit: Annotated[float, typer.Option(metavar="SECONDS", help="time for one model in one precision")] = 300.0,
 ) -> None:
-    """What this machine offers: versions, devices, whether vLLM and the code sandbox work. Takes some seconds.
+    """What this machine offers: versions, bad combinations, devices, whether vLLM and the sandbox work. Takes seconds.
 
     With --model instead: does the rollout engine have the trainer's weights? Log-probs compared on load and after
     each of five updates of every tensor, in fp32 and bf16. The folder is only read. Exit 1 if a model disagrees or
-    does not run.
+    does not run. With --template: is its chat template fit for training with thinking? Exit 1 if not.
 
     \b
       r1 doctor
+      r1 doctor --template runs/demo/cold
       r1 doctor --model runs/demo/cold
       r1 doctor --model random:qwen3_moe --model random:llama
       r1 doctor --model random:all --write docs/fidelity.md
@@ -214,10 +219,10 @@ def doctor(
         raise typer.Exit(0 if fidelity.report(model or [], write, limit) else 1)
     from pipelines import doctor as checks
 
-    lines = checks.lines()
-    for ok, what, found in lines:
-        typer.echo(f"{'ok  ' if ok else 'FAIL'} {what:<12} {found}")
-    raise typer.Exit(0 if all(ok for ok, _, _ in lines) else 1)
+    lines = checks.template_lines(template) if template else checks.lines()
+    for line in lines:
+        typer.echo(checks.text(line))
+    raise typer.Exit(1 if any(ok is False for ok, _, _ in lines) else 0)
 
 
 app.add_typer(cli_rewards.app, name="rewards")
