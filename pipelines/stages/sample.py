@@ -79,7 +79,8 @@ def sample(
     if quarantine := "".join(one["quarantine"] for one in made):
         (ctx.out / "quarantine.jsonl").write_text(quarantine)
     counts = {"problems": len(rows), "problems_kept": funnel["problems_kept"], "contaminated": len(given) - len(rows)}
-    ctx.summary(drawn=funnel["input"], kept=funnel["kept"], **counts)
+    dropped = {f"dropped/{step['name']}": step["dropped"] for step in funnel["filters"]}
+    ctx.summary(drawn=funnel["input"], kept=funnel["kept"], **counts, **dropped)
     return Samples(ctx.out)
 
 
