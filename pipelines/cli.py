@@ -80,11 +80,12 @@ def run(
             raise ConfigError([f"--until {until}: no such stage ({did_you_mean(until, names)})"])
         code = runner.run(pipeline, workdir, console, until=until, listeners=[tell, *trackers(pipeline, workdir)])
         folder = workdir / pipeline.name
-        if code == runner.DONE and log == "text":
+        if log == "json":
+            ended = showing.content(folder)
+            about = {"status": ended["status"], "exit": code, "folder": str(folder), "scores": ended["scores"]}
+            tell({"event": "result", **about})
+        elif code == runner.DONE:
             _closing_words(folder, console)
-        ended = showing.content(folder)
-        about = {"status": ended["status"], "exit": code, "folder": str(folder), "scores": ended["scores"]}
-        tell({"event": "result", **about})
     raise typer.Exit(code)
 
 
