@@ -14,7 +14,7 @@ import shutil
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -89,7 +89,7 @@ class Heldout(TrainerCallback):
             control.should_training_stop |= stops(state, self._settings)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._drop_all_but(state.best_global_step)  # until now the checkpoint before this one could have asked for it
+        self._drop_beaten(state.best_global_step)
 
     def hand_on(self, out_dir: str | Path) -> bool:
         """Copy the best weights to `out_dir`; False, and nothing done, if they are the ones in the trainer."""
@@ -136,12 +136,16 @@ class Heldout(TrainerCallback):
         save_model(model, self.trainer.processing_class, temp, dtype=self._settings.save_dtype)
         shutil.rmtree(place, ignore_errors=True)  # of a run that was killed after it
         os.replace(temp, place)
-        if not self._settings.save_every:
-            self._drop_all_but(step)
+        self._drop_beaten(step)
 
-    def _drop_all_but(self, step: int | None) -> None:
+    def _drop_beaten(self, step: int) -> None:
+        """Remove the best weights of before, but for those of a checkpoint that a killed run would go on from."""
+        asked = set()
+        for file in self._scratch.glob("checkpoint-*/trainer_state.json"):
+            with suppress(OSError, ValueError):  # a damaged one: nobody will go on from it
+                asked.add(TrainerState.load_from_json(str(file)).best_global_step)
         for folder in self._scratch.glob(f"{BEST}*"):
-            if folder.name != f"{BEST}{step}":
+            if folder.name not in {f"{BEST}{wanted}" for wanted in {step, *asked}}:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
