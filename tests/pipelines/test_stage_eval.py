@@ -40,3 +40,18 @@ def test_greedy_and_a_limit(tmp_path: Path, tmp_path_factory: pytest.TempPathFac
     models = {"final": taught_model(tmp_path_factory)}
     made = eval(context(tmp_path), config, models=models, problems=problems(tmp_path / "problems"))
     assert read_json(made.path / "scores.json")["models"]["final"]["n_problems"] == 1
+
+
+def test_a_killed_evaluation_goes_on_after_its_last_chunk(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    config = EvalConfig(**ENGINE, k=4, temperature=2.0, chunk=1)
+    models, given = {"final": taught_model(tmp_path_factory)}, problems(tmp_path / "problems")
+    whole = eval(context(tmp_path / "whole"), config, models=models, problems=given)
+    journal = (tmp_path / "whole/scratch/final.jsonl").read_text()
+    first, second = journal.splitlines()
+    half = context(tmp_path / "half")
+    (half.scratch / "final.jsonl").write_text(first + "\n" + second[: len(second) // 2])  # killed while writing
+    rest = eval(half, config, models=models, problems=given)
+    assert (rest.path / "samples.parquet").read_bytes() == (whole.path / "samples.parquet").read_bytes()
+    assert (half.scratch / "final.jsonl").read_text() == journal
