@@ -94,7 +94,8 @@ def _plugins(entry: tuple[Node, Node] | None, base: Path, mistakes: Mistakes) ->
             found[node.value] = file
             continue
         near = sorted(p.name for p in file.parent.glob("*.py")) if file.parent.is_dir() else []
-        hint = did_you_mean(file.name, near) or f"looked for {file.name} in {node.value.rpartition('/')[0] or '.'}/"
+        place = node.value.rpartition("/")[0] or "."
+        hint = did_you_mean(file.name, near) or f"put it into {place}/ or correct the path"
         mistakes.add(node, path, f"no such plugin file: {node.value}", hint)
     return found
 
@@ -200,7 +201,9 @@ def _config(
         mistakes.add(block or key, path, message)
     for file in stage.files(config) if stage.files else ():
         if not (base / Path(file).expanduser()).exists():
-            mistakes.add(block or key, path, f"no such file: {file}", f"looked in {base}")
+            mistakes.add(
+                block or key, path, f"no such file: {file}", f"looked in {base}: put it there or correct the path"
+            )
     return config
 
 

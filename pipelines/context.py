@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from pipelines import journal
 from pipelines.events import Listener, silent
 
 if TYPE_CHECKING:
@@ -51,24 +51,26 @@ class Context:
 
     def log(self, step: int, **numbers: Any) -> None:
         """Append one line of metrics to `metrics.jsonl`: the step, the numbers and the time (s since the epoch)."""
-        line = json.dumps({"step": step, **numbers, "time": round(time.time(), 3)}, default=_plain) + "\n"
+        line = json.dumps({"step": step, **numbers, "time": round(time.time(), 3)}, default=_plain)
         # The copy in scratch is what a killed run leaves behind for `resumed`.
-        fresh = not (self.out / METRICS).exists()
+        if not (self.out / METRICS).exists():
+            (self.scratch / METRICS).unlink(missing_ok=True)
+        journal.append(self.scratch / METRICS, json.loads(line))
         with (self.out / METRICS).open("a") as file:
-            file.write(line)
-        with (self.scratch / METRICS).open("w" if fresh else "a") as file:
-            file.write(line)
+            file.write(line + "\n")
         self.listen({"event": "step", **json.loads(line)})
 
-    def resumed(self, step: int) -> None:
-        """Call once when going on from a checkpoint taken after `step`: brings back the metrics logged up to it."""
+    def resumed(self, step: int) -> list[dict[str, Any]]:
+        """Call once when going on from a checkpoint taken after `step`: brings back the metrics logged up to it, and
+        returns them."""
         self.listen({"event": "resumed", "step": step})
-        old = self.scratch / METRICS
-        if not old.exists():
-            return
-        kept = [line for line in old.read_text().splitlines() if _step_of(line, default=step + 1) <= step]
-        (self.out / METRICS).write_text("".join(line + "\n" for line in kept))
-        shutil.copyfile(self.out / METRICS, old)
+        lines = journal.read(self.scratch / METRICS)
+        kept = [line for line in lines if line is not None and line["step"] <= step]
+        if None in lines:
+            self.say(f"{self.scratch / METRICS}: a damaged line is left out of the curves")
+        (self.out / METRICS).write_text("".join(json.dumps(line) + "\n" for line in kept))
+        journal.rewrite(self.scratch / METRICS, kept)
+        return kept
 
     def summary(self, **numbers: Any) -> None:
         """Put numbers (JSON values) into the manifest, where `r1 show` and the report find them."""
@@ -134,13 +136,6 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _step_of(line: str, default: int) -> int:
-    try:
-        return int(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):  # the last line of a killed process may be cut off
-        return default
 
 
 def _plain(value: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipelines import journal
 from pipelines.context import Context
 from pipelines.stage import StageError
 from rollout.types import Engine, Finish, Rollout, Sample, SamplingParams, Scorer
@@ -87,24 +88,29 @@ def draw_and_grade(ctx: Context, model: Path, rows: Sequence[Row], draw: Draw, c
     if not rows:
         raise StageError("there are no problems to draw from")
     with ctx.progress(draw.journal.stem, len(rows)) as bar:
-        groups = draw_groups(model, rows, draw, draw.journal, config, bar)
+        groups = draw_groups(model, rows, draw, draw.journal, config, bar, ctx.say)
     return grade(ctx, rows, groups, config)
 
 
 def draw_groups(
-    model: Path, rows: Sequence[Row], draw: Draw, file: Path, config: DrawSettings, bar: Any
+    model: Path,
+    rows: Sequence[Row],
+    draw: Draw,
+    file: Path,
+    config: DrawSettings,
+    bar: Any,
+    say: Callable[[str], None],
 ) -> list[Group]:
     """(text, tokens, finish) of `draw.n` completions for each row; the text is without its end token."""
-    groups = _read_journal(file)
+    groups = _read_journal(file, say)
     bar.advance(len(groups))
     if len(groups) == len(rows):
         return groups
     missing = range(len(groups), len(rows), config.chunk)
-    with file.open("a") as journal, closing(draw_chunks(model, rows, draw, config, missing)) as chunks:
-        for _, texts in chunks:
+    with closing(draw_chunks(model, rows, draw, config, missing)) as chunks:
+        for first, texts in chunks:
             groups += texts
-            journal.write(json.dumps(texts) + "\n")
-            journal.flush()
+            journal.append(file, {"first": first, "groups": texts})
             bar.advance(len(texts), tokens=mean_tokens(texts))
     return groups
 
@@ -136,17 +142,19 @@ def mean_tokens(groups: Sequence[Group]) -> int:
     return round(fmean(n for group in groups for _, n, _ in group))
 
 
-def _read_journal(file: Path) -> list[Group]:
-    """The groups of all whole chunks in the journal; a line cut off by a kill is taken out of the file."""
-    whole: list[str] = []
+def _read_journal(file: Path, say: Callable[[str], None]) -> list[Group]:
+    """The groups of all chunks up to the first that is damaged or cut off by a kill; what follows leaves the file."""
+    lines = journal.read(file)
     groups: list[Group] = []
-    for line in file.read_text().splitlines() if file.exists() else []:
-        try:
-            groups += [[(text, n, finish) for text, n, finish in group] for group in json.loads(line)]
-        except json.JSONDecodeError:
+    whole = []
+    for line in lines:
+        if line is None or line["first"] != len(groups):
             break
+        groups += [[(text, n, finish) for text, n, finish in group] for group in line["groups"]]
         whole.append(line)
-    file.write_text("".join(line + "\n" for line in whole))
+    if len(whole) < len(lines):
+        say(f"{file}: entry {len(whole) + 1} of {len(lines)} is damaged: drawing again from problem {len(groups)} on")
+        journal.rewrite(file, whole)
     return groups
 
 

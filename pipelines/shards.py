@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from models.sealed import file_digest, intact, signed
 from pipelines.artifacts import ROWS, write_rows
-from pipelines.keys import file_digest
 from pipelines.store import write_json
 
 
@@ -29,8 +28,7 @@ class Shards:
         if rows:
             write_rows(parquet, rows)
         digest = file_digest(parquet) if rows else ""
-        content = {"about": about, "rows": digest}
-        write_json(self._seal(index), {**content, "sha256": _digest(content)}, durable=True)
+        write_json(self._seal(index), signed({"about": about, "rows": digest}), durable=True)
 
     def read(self, index: int) -> dict[str, Any] | None:
         """What was written beside the rows of a piece; None where it is absent or damaged."""
@@ -39,8 +37,7 @@ class Shards:
             return None
         try:
             content = json.loads(seal.read_text())
-            told = content.pop("sha256")
-            whole = told == _digest(content) and (not content["rows"] or file_digest(parquet) == content["rows"])
+            whole = intact(content) and (not content["rows"] or file_digest(parquet) == content["rows"])
         except (OSError, ValueError, KeyError, AttributeError):
             whole = False
         if whole:
@@ -76,7 +73,3 @@ def _as(table: Any, schema: Any) -> Any:
     for name in missing:
         table = table.append_column(name, pa.nulls(len(table), schema.field(name).type))
     return table.select(schema.names).cast(schema)
-
-
-def _digest(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

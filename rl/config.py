@@ -114,6 +114,7 @@ class GrpoSettings(BaseModel):
         None, gt=0, description="largest log-probability gap after a sync, nats; empty = by precision (fp32: 0.001)"
     )
     save_every: int = Field(50, ge=0, description="steps between checkpoints for resuming; 0 = none")
+    keep: int = Field(2, ge=1, description="checkpoints kept while it runs: the last one and those to fall back on")
     save_dtype: Literal["float32", "bfloat16"] = Field("float32", description="precision of the saved weights")
 
     @field_validator("router")

@@ -17,7 +17,7 @@ from transformers.trainer_callback import PrinterCallback
 from trl import GRPOConfig
 
 from models.chat import render_prompt
-from models.checkpoint import last_checkpoint, load_model, load_tokenizer, quiet, save_model
+from models.checkpoint import last_checkpoint, load_model, load_tokenizer, quiet, save_model, step_of
 from models.router_callback import RouterCallback
 from rl.config import GrpoError, GrpoSettings
 from rl.heldout import Heldout, check_heldout, train_on
@@ -86,24 +86,25 @@ def train_grpo(
     log: Log,
     progress: Callable[[str, int | None], Bar],
     scratch: str | Path,
-    resumed: Callable[[int], None] = lambda step: None,
+    resumed: Callable[[int], list[dict[str, Any]]] = lambda step: [],
+    say: Callable[[str], None] = lambda line: None,
     dev: Sequence[Mapping[str, Any]] = (),
     engine: Engine | None = None,
 ) -> dict[str, Any]:
     """Train the model of `model_path` on problem rows against `scorer` and save it to `out_dir`.
 
-    Checkpoints go to `scratch`; a call that finds one there goes on from it (after `resumed(step)`) and ends as an
-    uninterrupted run would. `dev`: held-out problems, evaluated every `eval_every` steps (`rl.heldout`). `engine`: use
-    this one and leave it open; by default one is made from the settings. Returns steps, samples, tokens, seconds,
-    canary_gap (largest), reward, accuracy, length over the first and last tenth of the steps (`reward_first`,
-    `reward_last`, ...), and with `dev` heldout_first, heldout_last, heldout_best and best_step.
+    Checkpoints go to `scratch`; a call that finds one there goes on from it and ends as an uninterrupted run would:
+    `resumed(step)` gives the lines logged up to then. `say` takes warnings. `dev`: held-out problems, evaluated every
+    `eval_every` steps (`rl.heldout`). `engine`: use this one and leave it open; by default one is made from the
+    settings. Returns steps, samples, tokens, seconds, canary_gap (largest), reward, accuracy, length over the first and
+    last tenth of the steps (`reward_first`, ...), and with `dev` heldout_first, heldout_last, heldout_best, best_step.
 
     Raises GrpoError or RouterError with one line where data, model and settings do not fit, CanaryFailure when trainer
     and engine disagree after a sync.
     """
     began = time.monotonic()
     check_heldout(config, dev, rows)
-    tokenizer, start = load_tokenizer(model_path), last_checkpoint(scratch)
+    tokenizer, start = load_tokenizer(model_path), last_checkpoint(scratch, say)
     prompts_ids = [render_prompt(tokenizer, row, config.template) for row in rows]
     model = load_model(model_path)
     dev_ids = [render_prompt(tokenizer, row, config.template) for row in dev]
@@ -127,7 +128,7 @@ def train_grpo(
         trainer.remove_callback(PrinterCallback)
         reporter.trainer = heldout.trainer = trainer
         if start is not None:
-            resumed(int(start.name.rsplit("-", 1)[1]))
+            reporter.lines = resumed(step_of(start))
         with quiet():
             train_on(trainer, start)
     if not heldout.hand_on(out_dir):
@@ -230,7 +231,7 @@ def _arguments(config: GrpoSettings, scratch: str | Path, seed: int) -> GRPOConf
         # Checkpoints only between rollout batches: the batch itself is not saved.
         save_strategy="steps" if config.save_every else "no",
         save_steps=max(chunk, -(-config.save_every // chunk) * chunk),
-        save_total_limit=1,
+        save_total_limit=config.keep,
         seed=seed,
         data_seed=seed,
         dataloader_pin_memory=cuda,

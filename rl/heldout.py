@@ -8,7 +8,6 @@ and its step are part of the trainer's state, so a resumed run decides as an uni
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import time
@@ -22,6 +21,7 @@ import torch
 from transformers import TrainerCallback, TrainerState
 
 from models.checkpoint import save_model
+from models.sealed import SEAL, flaw, publish
 from rl.batch import split_scores
 from rl.config import GrpoError, GrpoSettings
 from rl.numbers import step_numbers
@@ -92,12 +92,20 @@ class Heldout(TrainerCallback):
         self._drop_beaten(state.best_global_step)
 
     def hand_on(self, out_dir: str | Path) -> bool:
-        """Copy the best weights to `out_dir`; False, and nothing done, if they are the ones in the trainer."""
+        """Copy the best weights to `out_dir`; False, and nothing done, if they are the ones in the trainer.
+
+        Raises GrpoError where they are not what was written: then the checkpoints go, and the next run begins anew.
+        """
         assert self.trainer is not None
         state = self.trainer.state
         if self._settings.hand_on == "last" or state.best_global_step == state.global_step:
             return False
-        shutil.copytree(self._scratch / f"{BEST}{state.best_global_step}", out_dir)
+        best = self._scratch / f"{BEST}{state.best_global_step}"
+        if what := flaw(best):
+            for folder in (best, *self._scratch.glob("checkpoint-*")):
+                shutil.rmtree(folder, ignore_errors=True)
+            raise GrpoError(f"the best weights, of step {state.best_global_step}, are damaged: {what}; train again")
+        shutil.copytree(best, out_dir, ignore=shutil.ignore_patterns(SEAL))
         return True
 
     def _evaluate(self, state: TrainerState) -> None:
@@ -134,8 +142,7 @@ class Heldout(TrainerCallback):
         shutil.rmtree(temp, ignore_errors=True)
         model = self.trainer.accelerator.unwrap_model(self.trainer.model)
         save_model(model, self.trainer.processing_class, temp, dtype=self._settings.save_dtype)
-        shutil.rmtree(place, ignore_errors=True)  # of a run that was killed after it
-        os.replace(temp, place)
+        publish(temp, place)
         self._drop_beaten(step)
 
     def _drop_beaten(self, step: int) -> None:

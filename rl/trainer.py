@@ -220,9 +220,6 @@ class Trainer(WholeCheckpoints, GRPOTrainer):
             dtype = str(self.ref_model.dtype).removeprefix("torch.")
             self.ref_model.load_state_dict(load_model(folder, dtype, device="cpu").state_dict())
 
-    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """No model card in a checkpoint folder."""
-
 
 def _scored_elsewhere(**_: Any) -> list[float]:
     """Named as TRL's one reward function; the scorer does the work."""

@@ -79,6 +79,7 @@ def grpo(
                 scratch=ctx.scratch,
                 resumed=ctx.resumed,
                 dev=[row for part in dev or () for row in read_rows(part)],
+                say=ctx.say,
             )
         except (CanaryFailure, ErrorBudgetExceeded, GrpoError, RouterError) as error:
             raise StageError(str(error)) from error

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from pipelines.artifacts import Model, Problems, read_rows, write_rows
 from pipelines.stage import StageError
@@ -97,7 +98,6 @@ def test_a_killed_run_goes_on_after_its_last_shard_and_makes_the_same(
 
 
 def test_a_damaged_shard_is_drawn_again(model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from rich.console import Console
 
     given, ctx = problems(tmp_path / "problems"), context(tmp_path)
     ctx.console = Console(width=160)

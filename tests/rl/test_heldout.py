@@ -126,3 +126,17 @@ def test_what_cannot_be_evaluated_is_said_at_once(policy_path: Path, tmp_path: P
         GrpoSettings(hand_on="best")
     with pytest.raises(ValueError, match="patience: 3 goes by evaluations"):
         GrpoSettings(patience=3)
+
+
+def test_damaged_best_weights_are_not_handed_on(policy_path: Path, tmp_path: Path) -> None:
+    settings = {**EVAL, "steps": 2, "hand_on": "best", "save_every": 1}
+
+    def flip(line: dict[str, float]) -> None:
+        if line["step"] == 2 and "loss" in line:
+            weights = tmp_path / "scratch-out/best-1/model.safetensors"
+            weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+
+    with pytest.raises(GrpoError, match=r"the best weights, of step 1, are damaged: model.safetensors is not what"):
+        run(policy_path, tmp_path / "out", Curve(0.25, 0.5, 0.25), log=flip, **settings)
+    assert list((tmp_path / "scratch-out").glob("*-1")) == []
+    assert run(policy_path, tmp_path / "out", Curve(0.25, 0.5, 0.25), **settings)[0]["best_step"] == 1
