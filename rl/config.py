@@ -101,6 +101,10 @@ class GrpoSettings(BaseModel):
     router: str = Field("frozen", description="router policy: frozen, bias_update(rate) or aux(coef)")
     freeze_router: bool = Field(False, description="the routers' weights do not train either")
 
+    router_replay: Literal["off", "r2", "r3"] = Field(
+        "off", description="send tokens to the experts of the old policy's pass (r2) or of the rollout (r3)"
+    )
+
     engine: Literal["auto", "vllm", "transformers"] = Field("auto", description="rollout engine")
     engine_dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="rollout precision; auto = bfloat16 on a GPU, float32 on a CPU"
@@ -142,6 +146,11 @@ class GrpoSettings(BaseModel):
     def updates_per_rollout(self) -> int:
         """Policy updates between two generations."""
         return self.minibatches * self.inner_epochs
+
+    @property
+    def has_old_pass(self) -> bool:
+        """Whether log-probs of the policy that drew the batch are computed apart, before the first update."""
+        return self.updates_per_rollout > 1 or self.correction != "off"
 
     @property
     def upper(self) -> float:
@@ -198,6 +207,13 @@ def contradictions(s: GrpoSettings) -> Iterator[str]:
     if not s.eval_every and (s.patience or s.hand_on == "best"):
         knob = "hand_on: best" if s.hand_on == "best" else f"patience: {s.patience}"
         yield f"{knob} goes by evaluations on held-out problems: set eval_every, and `dev` among the inputs"
+    if s.router_replay == "r2" and not s.has_old_pass:
+        yield (
+            "router_replay: r2 replays the pass for the old policy, and with one update per rollout and correction: "
+            "off there is none (the routes are the same): use off, or r3 for the engine's routes"
+        )
+    if s.router_replay == "r3" and resolve_kind(s.engine) != "vllm":
+        yield f"router_replay: r3 needs the experts that the rollout chose, which engine: {s.engine} does not give: r2"
     if s.correction_floor is not None and s.correction == "off":
         yield "correction_floor has no correction to bound: set correction (IcePop: token_mask) or drop it"
     if s.correction_floor is not None and s.correction_floor >= s.correction_cap:

@@ -18,6 +18,7 @@ from trl import GRPOConfig
 
 from models.chat import render_prompt
 from models.checkpoint import last_checkpoint, load_model, load_tokenizer, quiet, save_model, step_of
+from models.replay import RouterReplay
 from models.router_callback import RouterCallback
 from rl.config import GrpoError, GrpoSettings
 from rl.heldout import Heldout, check_heldout, train_on
@@ -105,10 +106,10 @@ def train_grpo(
     began = time.monotonic()
     check_heldout(config, dev, rows)
     tokenizer, start = load_tokenizer(model_path), last_checkpoint(scratch, say)
-    prompts_ids = [render_prompt(tokenizer, row, config.template) for row in rows]
+    prompts_ids, dev_ids = ([render_prompt(tokenizer, row, config.template) for row in part] for part in (rows, dev))
     model = load_model(model_path)
-    dev_ids = [render_prompt(tokenizer, row, config.template) for row in dev]
     length = _check_sizes(model, [*prompts_ids, *dev_ids], config)
+    replay = RouterReplay(model) if config.router_replay != "off" else None
     dtype = _engine_dtype(config)
     with nullcontext(engine) if engine else closing(_make_engine(config, model_path, length, dtype, seed)) as engine:
         vocab = model.config.get_text_config().vocab_size
@@ -120,6 +121,7 @@ def train_grpo(
             inputs=Inputs(rows, prompts_ids, engine, canary, scorer),
             reference=load_model(model_path) if config.beta else None,
             model=model,
+            replay=replay,
             args=_arguments(config, scratch, seed),
             train_dataset=Dataset.from_dict({"prompt": _order(len(rows), config, seed)}),
             processing_class=tokenizer,
@@ -153,6 +155,7 @@ def _make_engine(config: GrpoSettings, model_path: str | Path, length: int, dtyp
         gpu_memory=config.gpu_memory,
         # Compared with the trainer's log-probs, which are those at the sampling temperature.
         processed_logprobs=config.temperature != 1.0,
+        routes=config.router_replay == "r3",
         seed=seed,
     )
 

@@ -28,7 +28,7 @@ TRL_NAMES = {
     "sampling/importance_sampling_ratio/max": "correction/max",
 }
 OURS = ("zero_variance", "unscored", "grading_errors", "finished", "refilled", "off_policy_masked")
-OUR_PREFIXES = ("part/", "accuracy", "length", "canary", "seconds/", "router/", "ratio/", "mismatch/")
+OUR_PREFIXES = ("part/", "accuracy", "length", "canary", "seconds/", "router/", "ratio/", "mismatch/", "replay/")
 
 
 def log_line(logs: Mapping[str, Any]) -> dict[str, float]:

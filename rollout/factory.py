@@ -21,6 +21,7 @@ def make_engine(
     kv_cache_gib: float | None = None,
     gpu_memory: float = 0.4,
     processed_logprobs: bool = False,
+    routes: bool = False,
     seed: int = 0,
 ) -> Engine:
     """An engine with the weights of the model folder; `auto` is vLLM where it is installed, else transformers."""
@@ -37,6 +38,7 @@ def make_engine(
         kv_cache_gib=kv_cache_gib,
         gpu_memory=gpu_memory,
         processed_logprobs=processed_logprobs,
+        routes=routes,
     )
     return VllmEngine(model_path, options, seed=seed)
 
