@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from pipelines import journal
+from pipelines.events import Listener, silent
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -62,6 +63,7 @@ class Context:
     base: Path = field(default_factory=Path)
     run: Path | None = None
     console: Console | None = None
+    listen: Listener = silent
     numbers: dict[str, Any] = field(default_factory=dict)
     _paces: list[Pace] = field(default_factory=list)
     _bars: Bars | None = None
@@ -79,10 +81,12 @@ class Context:
         journal.append(self.scratch / METRICS, json.loads(line))
         with (self.out / METRICS).open("a") as file:
             file.write(line + "\n")
+        self.listen({"event": "step", **json.loads(line)})
 
     def resumed(self, step: int) -> list[dict[str, Any]]:
         """Call once when going on from a checkpoint taken after `step`: brings back the metrics logged up to it, and
         returns them."""
+        self.listen({"event": "resumed", "step": step})
         lines = journal.read(self.scratch / METRICS)
         kept = [line for line in lines if line is not None and line["step"] <= step]
         if None in lines:
@@ -101,6 +105,7 @@ class Context:
 
     def say(self, message: str) -> None:
         """One line for the reader of the terminal."""
+        self.listen({"event": "message", "text": message.strip()})
         if self.console is not None:
             self.console.print(message, markup=False, highlight=False, soft_wrap=True)
 

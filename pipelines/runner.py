@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from pipelines import isolation, plan, provenance
 from pipelines.artifacts import Artifact
 from pipelines.context import METRICS, Context
 from pipelines.disk import full_disk
+from pipelines.events import Event, Listener
 from pipelines.gates import judge
 from pipelines.graph import Node, Pipeline
 from pipelines.keys import MANIFEST, Identity
@@ -30,17 +31,30 @@ AGAIN = "The same command goes on from there."
 ROOM = f"Make room there (`r1 store gc` shows what no run has). {AGAIN}"
 
 
-def run(pipeline: Pipeline, workdir: Path, console: Console, *, until: str | None = None) -> int:
+def run(
+    pipeline: Pipeline,
+    workdir: Path,
+    console: Console,
+    *,
+    until: str | None = None,
+    listeners: Sequence[Listener] = (),
+) -> int:
     """Make every stage of the pipeline that is not made yet (`until`: only that stage and what it needs).
 
-    Returns the exit code: 0, 1 when a stage failed, 3 when a stage's `needs` are not met, 130 when interrupted (SIGINT,
-    SIGTERM, SIGHUP).
+    `listeners` are told what happens (`pipelines.events`). Returns the exit code: 0, 1 when a stage failed, 3 when a
+    stage's `needs` are not met, 130 when interrupted (SIGINT, SIGTERM, SIGHUP).
 
     Raises:
         ConfigError: another process is running this pipeline, or programs cannot be isolated as it asks for.
     """
     isolation.require((pipeline.until(until) if until else pipeline).nodes)
     folder = RunFolder(workdir, pipeline.name)
+
+    def tell(event: Event) -> None:
+        for listener in listeners:
+            listener(event)
+
+    folder.tell = tell
     store = Store(workdir / "store")
     run = _Run(pipeline, store, folder, console)
     with interrupts() as signals:
@@ -183,7 +197,11 @@ class _Run:
     def _make(self, node: Node, identity: Identity, signals: Interrupts) -> Made:
         temp, scratch = self.store.open(identity.kind, identity.key)
         rewards = self.pipeline.rewards if node.stage.uses_rewards else {}
-        ctx = Context(temp, identity.seed, scratch, rewards, self.pipeline.base, self.folder.path, self.console)
+
+        def listen(event: Event) -> None:
+            self.folder.tell({"event": event["event"], "stage": node.name, **event})
+
+        ctx = Context(temp, identity.seed, scratch, rewards, self.pipeline.base, self.folder.path, self.console, listen)
         started = time.monotonic()
         try:
             result = node.stage.body(ctx, node.config, **self.resolver.arguments(node))
@@ -258,9 +276,15 @@ class _Run:
         return f"Kept: {', '.join(self.resolver.made) or 'nothing yet'}{checkpoint}."
 
     def _line(self, node: Node, status: str, rest: str = "") -> None:
-        self.say(f"{node.name:<{self.width}}  {node.stage.name:<9} {status:<14} {rest}".rstrip())
+        self._print(f"{node.name:<{self.width}}  {node.stage.name:<9} {status:<14} {rest}".rstrip())
+        if status in ("waiting", "needs met"):  # the others are statuses of the stage, told with it
+            self.folder.tell({"event": "message", "stage": node.name, "text": f"{status}: {rest}"})
 
     def say(self, text: str) -> None:
+        self._print(text)
+        self.folder.tell({"event": "message", "text": text})
+
+    def _print(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -74,6 +74,15 @@ class GrpoSettings(BaseModel):
         ("math", "code"), description="reward parts that say an answer is right (value 1): what accuracy counts"
     )
 
+    eval_every: int = Field(0, ge=0, description="steps between evaluations on the `dev` problems; 0 = never")
+    eval_samples: int = Field(4, ge=1, description="samples for each `dev` problem (temperature 0.6, top-p 0.95)")
+    patience: int = Field(
+        0, ge=0, description="stop after this many evaluations in a row that are not better than the best; 0 = never"
+    )
+    hand_on: Literal["last", "best"] = Field(
+        "last", description="weights that the next stage gets: the last ones, or those best on the `dev` problems"
+    )
+
     lr: float = Field(3e-6, gt=0, description="learning rate; R1 uses 3e-6 at 671B, tiny models want 1e-4 and more")
     lr_schedule: Literal["constant", "linear", "cosine"] = Field("constant", description="after the warm-up")
     warmup: int = Field(0, ge=0, description="steps in which lr rises from 0")
@@ -195,6 +204,9 @@ def contradictions(s: GrpoSettings) -> Iterator[str]:
             f"{s.temperature:g}, top_p {s.top_p:g} and engine: {s.engine}: "
             "use temperature: 1, or engine: vllm and top_p: 1"
         )
+    if not s.eval_every and (s.patience or s.hand_on == "best"):
+        knob = "hand_on: best" if s.hand_on == "best" else f"patience: {s.patience}"
+        yield f"{knob} goes by evaluations on held-out problems: set eval_every, and `dev` among the inputs"
     if s.router_replay == "r2" and not s.has_old_pass:
         yield (
             "router_replay: r2 replays the pass for the old policy, and with one update per rollout and correction: "

@@ -23,7 +23,7 @@ from rl.logprobs import completion_logprobs
 from rl.numbers import policy_numbers, step_numbers
 from rollout.canary import Canary
 from rollout.requests import request_seed
-from rollout.types import Engine, Rollout, Sample, SamplingParams, Scorer
+from rollout.types import Engine, Rollout, Sample, SamplingParams, Scored, Scorer
 
 REFERENCE = "reference"  # folder in a checkpoint, written once the reference has been replaced
 
@@ -81,7 +81,7 @@ class Trainer(WholeCheckpoints, GRPOTrainer):
         Scores are known before TRL asks for them: which groups stay depends on them. `prompt_ids` is changed in
         place, because a refilled group has another prompt.
         """
-        self._sync()
+        self.sync()
         self._seconds = {"generate": 0.0, "score": 0.0}
         key = f"{self.args.seed}/{self.state.global_step}"
         spare = spare_rows(len(self.inputs.rows), self._rows, key)
@@ -116,20 +116,27 @@ class Trainer(WholeCheckpoints, GRPOTrainer):
         prompts = [self.inputs.prompts_ids[row] for row in rows]
         rollouts = self.inputs.engine.generate(prompts, params, self.settings.group)
         generated = time.perf_counter()
-        samples = [
-            [_sample(self.inputs.rows[row], self._decode(rollout), rollout) for rollout in group]
-            for row, group in zip(rows, rollouts, strict=True)
-        ]
-        scored = self.inputs.scorer(samples)
+        samples, scored = self.score([self.inputs.rows[row] for row in rows], rollouts)
         self._errors = scored.errors + (self._errors if attempt else 0)
         self._seconds["generate"] += generated - began
         self._seconds["score"] += time.perf_counter() - generated
         return split_scores(rows, rollouts, samples, scored)
 
+    def score(
+        self, problems: Sequence[Mapping[str, Any]], rollouts: Sequence[Sequence[Rollout]]
+    ) -> tuple[list[list[Sample]], Scored]:
+        """(samples, what the scorer says about them) for the rollouts of some problems, of whatever set."""
+        samples = [
+            [_sample(problem, self._decode(rollout), rollout) for rollout in group]
+            for problem, group in zip(problems, rollouts, strict=True)
+        ]
+        return samples, self.inputs.scorer(samples)
+
     def _decode(self, rollout: Rollout) -> str:
         return str(self.processing_class.decode(rollout.completion_ids, skip_special_tokens=True))
 
-    def _sync(self) -> None:
+    def sync(self) -> None:
+        """Give the engine the current weights, where it has others, and ask the canary."""
         if self._synced_step == self.state.global_step:
             return
         began = time.perf_counter()
