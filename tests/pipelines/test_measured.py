@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from models.sealed import signed
 from pipelines import config, plan
 from pipelines.measured import History
 from pipelines.run_folder import RunFolder
-from pipelines.store import Store
+from pipelines.store import FORMAT, Store
 from pipelines.work import Outlook, Work
 
 RECIPE = """\
@@ -51,12 +52,12 @@ def leave(folder: Path, stage: str, wall: float, *overrides: str, metrics: Any =
     lines = facts.pop("log", [])
     (made / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     manifest = {
-        "format": 1, "key": f"{len(there):064d}", "kind": node.stage.name, "stage": stage, "wall_s": wall,
+        "format": FORMAT, "key": f"{len(there):064d}", "kind": node.stage.name, "stage": stage, "wall_s": wall,
         "version": node.stage.version, "config": node.config.model_dump(mode="json"), "metrics": metrics or {},
         "seed": 0, "outputs": {}, "contents": {}, "plugins": {}, "files": {}, "device": "here",
         "finished": 1.0 + len(there), "inputs": facts.pop("inputs", {}), **facts,
     }  # fmt: skip
-    (made / "manifest.json").write_text(json.dumps(manifest))
+    (made / "manifest.json").write_text(json.dumps(signed(manifest)))
 
 
 def predicted(folder: Path, stage: str, *overrides: str) -> float | None:

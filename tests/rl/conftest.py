@@ -36,6 +36,6 @@ def policy_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def policy_engine(policy_path: Path) -> Iterator[Any]:
     from rollout.vllm_engine import VllmEngine, VllmOptions
 
-    engine = VllmEngine(policy_path, VllmOptions(max_model_len=128, max_num_seqs=32))
+    engine = VllmEngine(policy_path, VllmOptions(max_model_len=128, max_num_seqs=32, routes=True))
     yield engine
     engine.close()

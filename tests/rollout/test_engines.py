@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -106,15 +108,21 @@ def tokens(groups: list[list[Rollout]]) -> list[list[int]]:
     return [rollout.completion_ids for group in groups for rollout in group]
 
 
+MANY = """
+import sys
+from models.zoo import write_random
+from rollout.types import SamplingParams
+from rollout.vllm_engine import VllmEngine, VllmOptions
+
+write_random("qwen3", sys.argv[1])
+engine = VllmEngine(sys.argv[1], VllmOptions(max_model_len=128, max_num_seqs=256))
+groups = engine.generate([[5, 6, 7] * 20] * 24, SamplingParams(max_tokens=2, seed=3), 3)
+assert [len(group) for group in groups] == [3] * 24
+engine.close()
+"""
+
+
 def test_more_prompt_tokens_than_one_batch_holds(tmp_path: Path) -> None:
     """vLLM would prefill one prompt in two parts and then fail on its random generator (not with MLA)."""
-    from models.zoo import write_random
-    from rollout.vllm_engine import VllmEngine, VllmOptions
-
-    write_random("qwen3", tmp_path)
-    engine = VllmEngine(tmp_path, VllmOptions(max_model_len=128, max_num_seqs=256))
-    try:
-        groups = engine.generate([[5, 6, 7] * 20] * 24, SamplingParams(max_tokens=2, seed=3), 3)
-    finally:
-        engine.close()
-    assert [len(group) for group in groups] == [3] * 24
+    done = subprocess.run([sys.executable, "-c", MANY, tmp_path], capture_output=True, text=True)  # one engine each
+    assert done.returncode == 0, done.stderr[-2000:]
