@@ -32,19 +32,29 @@ stages:
   problems: {use: problems, with: {source: arithmetic+python, n: 2048, cold_start: 512, direct: 0.65}}
   cold: {use: sft, from: {model: base, samples: problems.cold_start}, with: {epochs: 3, lr: 4.0e-4, batch: 4}}
 """
-PROMPTS, GROUP, LENGTH, RATE, BETA = 16, 16, 96, 2e-4, 0.001
+PROMPTS, GROUP, LENGTH, RATE = 16, 16, 96, 2e-4
 PHASES = ("sync", "canary", "generate", "score", "train")
 
 
-def settings(steps: int, length: int) -> dict[str, Any]:
+def settings(steps: int, length: int, beta: float) -> dict[str, Any]:
     return {
-        "steps": steps, "prompts_per_step": PROMPTS, "group": GROUP, "max_tokens": length, "lr": RATE, "beta": BETA,
+        "steps": steps, "prompts_per_step": PROMPTS, "group": GROUP, "max_tokens": length, "lr": RATE, "beta": beta,
         "epsilon": 0.2, "save_every": 0,
     }  # fmt: skip
 
 
 def say(**numbers: Any) -> None:
     print(json.dumps(numbers), flush=True)
+
+
+def cpu() -> float:
+    """CPU seconds of this process since the last call: what a busy machine does not change much."""
+    global spent
+    spent, before = time.process_time(), spent
+    return spent - before
+
+
+spent = 0.0
 
 
 class Rewards:
@@ -64,7 +74,7 @@ class Rewards:
         return Scored(total, {"math": total}, errors=0)  # type: ignore[arg-type]
 
 
-def ours(model: str, rows: list[dict[str, Any]], steps: int, length: int, seed: int, dense: bool) -> None:
+def ours(model: str, rows: list[dict[str, Any]], steps: int, length: int, beta: float, seed: int, dense: bool) -> None:
     from rl.config import GrpoSettings
     from rl.grpo import train_grpo
 
@@ -74,16 +84,18 @@ def ours(model: str, rows: list[dict[str, Any]], steps: int, length: int, seed: 
     def log(step: int, **numbers: Any) -> None:
         phases = {name: numbers.get(f"seconds/{name}", 0.0) for name in PHASES}
         tokens = numbers["length"] * PROMPTS * GROUP
-        say(seconds=numbers["seconds/step"], tokens=tokens, reward=numbers["reward"], phases=phases)
+        say(seconds=numbers["seconds/step"], cpu=cpu(), tokens=tokens, reward=numbers["reward"], phases=phases)
 
     with tempfile.TemporaryDirectory() as scratch:
         train_grpo(
-            model, rows, GrpoSettings(**settings(steps, length)), Rewards(dense), Path(scratch) / "out", seed=seed,
+            model, rows, GrpoSettings(**settings(steps, length, beta)), Rewards(dense), Path(scratch) / "o", seed=seed,
             log=log, progress=lambda text, total: Bar(), scratch=Path(scratch) / "scratch",
         )  # fmt: skip
 
 
-def trl(model: str, rows: list[dict[str, Any]], steps: int, length: int, seed: int, dense: bool, vllm: bool) -> None:
+def trl(
+    model: str, rows: list[dict[str, Any]], steps: int, length: int, beta: float, seed: int, dense: bool, vllm: bool
+) -> None:
     from datasets import Dataset
     from transformers import TrainerCallback
     from trl import GRPOConfig, GRPOTrainer
@@ -117,14 +129,14 @@ def trl(model: str, rows: list[dict[str, Any]], steps: int, length: int, seed: i
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             if logs and "reward" in logs:
                 tokens = logs["completions/mean_length"] * PROMPTS * GROUP
-                say(seconds=self.seconds, tokens=tokens, reward=logs["reward"], phases={})
+                say(seconds=self.seconds, cpu=cpu(), tokens=tokens, reward=logs["reward"], phases={})
 
-    order = [int(i) for i in _order(len(rows), GrpoSettings(**settings(steps, length)), seed)]
+    order = [int(i) for i in _order(len(rows), GrpoSettings(**settings(steps, length, beta)), seed)]
     with tempfile.TemporaryDirectory() as scratch:
         args = GRPOConfig(
             output_dir=scratch, max_steps=steps, per_device_train_batch_size=PROMPTS * GROUP, num_generations=GROUP,
             max_completion_length=length, learning_rate=RATE, lr_scheduler_type="constant", adam_beta2=0.95,
-            beta=BETA, epsilon=0.2, loss_type="grpo", router_aux_loss_coef=0.0, optim="adamw_torch_fused",
+            beta=beta, epsilon=0.2, loss_type="grpo", router_aux_loss_coef=0.0, optim="adamw_torch_fused",
             shuffle_dataset=False, logging_steps=1, save_strategy="no", report_to="none", disable_tqdm=True, seed=seed,
             bf16=False, use_vllm=vllm, vllm_mode="colocate", vllm_max_model_length=256,
             vllm_gpu_memory_utilization=0.1, vllm_importance_sampling_correction=False,
@@ -171,7 +183,7 @@ def child(options: argparse.Namespace) -> None:
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
         unpacked_linear_layers()
     rows = [json.loads(line) for line in Path(options.rows).read_text().splitlines()]
-    common = (options.model, rows, options.steps, options.length, options.seed, options.dense)
+    common = (options.model, rows, options.steps, options.length, options.beta, options.seed, options.dense)
     if options.child == "ours":
         ours(*common)
     else:
@@ -181,7 +193,15 @@ def child(options: argparse.Namespace) -> None:
 
 def turn(name: str, model: str, rows: Path, options: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
     flags = ["--child", name, "--model", model, "--rows", str(rows), "--steps", str(options.steps)]
-    flags += ["--seed", str(seed), "--length", str(options.length), *(["--dense"] if options.dense else [])]
+    flags += [
+        "--seed",
+        str(seed),
+        "--length",
+        str(options.length),
+        "--beta",
+        str(options.beta),
+        *(["--dense"] if options.dense else []),
+    ]
     done = subprocess.run([sys.executable, __file__, *flags], capture_output=True, text=True, check=False, cwd=ROOT)
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"')]
     if done.returncode or not lines:
@@ -191,21 +211,23 @@ def turn(name: str, model: str, rows: Path, options: argparse.Namespace, seed: i
 
 
 def report(found: dict[str, list[list[dict[str, Any]]]]) -> None:
-    print(f"{'trainer':<10}{'s/step':>9}{'tokens/s':>10}{'peak MiB':>10}   share of the step")
-    medians = {}
+    print(f"{'trainer':<10}{'s/step':>9}{'CPU s':>8}{'tokens/s':>10}{'peak MiB':>10}   share of the step")
+    medians, cpus = {}, {}
     for name, turns in found.items():
         steps = [line for lines in turns for line in lines[2:-1]]
         medians[name] = statistics.median(line["seconds"] for line in steps)
+        cpus[name] = statistics.median(line["cpu"] for line in steps)
         speed = sum(line["tokens"] for line in steps) / sum(line["seconds"] for line in steps)
         total = sum(line["seconds"] for line in steps)
         parts = {p: sum(line["phases"].get(p, 0.0) for line in steps) / total for p in PHASES if steps[0]["phases"]}
         shares = " ".join(f"{part} {100 * share:.1f}%" for part, share in parts.items())
         peak = max(lines[-1]["peak_mib"] for lines in turns)
-        print(f"{name:<10}{medians[name]:>9.2f}{speed:>10.0f}{peak:>10.0f}   {shares}")
+        print(f"{name:<10}{medians[name]:>9.2f}{cpus[name]:>8.2f}{speed:>10.0f}{peak:>10.0f}   {shares}")
     first, second = medians
-    print(f"{second} / {first}: {medians[second] / medians[first]:.2f} (medians of {len(steps)} steps)")
-    thirds = {name: [[line["reward"] for line in lines[:-1]] for lines in turns] for name, turns in found.items()}
-    for name, curves in thirds.items():
+    wall, work = medians[second] / medians[first], cpus[second] / cpus[first]
+    print(f"{second} / {first}: {wall:.2f} in wall time, {work:.2f} in CPU time (medians of {len(steps)} steps)")
+    curves_of = {name: [[line["reward"] for line in lines[:-1]] for lines in turns] for name, turns in found.items()}
+    for name, curves in curves_of.items():
         n = len(curves[0]) // 4 or 1
         means = [statistics.fmean(v for curve in curves for v in curve[i * n : (i + 1) * n]) for i in range(4)]
         ends = ", ".join(f"{statistics.fmean(curve[-n:]):.3f}" for curve in curves)
@@ -221,6 +243,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=2, help="how often the two take turns")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--length", type=int, default=LENGTH)
+    parser.add_argument("--beta", type=float, default=0.001, help="KL coefficient (R1: 0.001); 0 = no reference model")
     parser.add_argument("--child", choices=("ours", "trl", "trl-vllm"), help=argparse.SUPPRESS)
     for hidden in ("--model", "--rows"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)

@@ -55,9 +55,7 @@ class GrpoSettings(BaseModel):
     epsilon_high: float | None = Field(None, gt=0, description="upper clip range (DAPO: 0.28); empty = epsilon")
     delta: float | None = Field(None, gt=1, description="two-sided clip: cap of the ratio for negative advantages")
     mask_truncated: bool = Field(False, description="leave completions cut at max_tokens out of the loss (DAPO)")
-    correction: Correction = Field(
-        "off", description="importance sampling of trainer against engine probabilities; costs one more forward pass"
-    )
+    correction: Correction = Field("off", description="importance sampling of trainer against engine probabilities")
     correction_cap: float = Field(2.0, gt=0, description="largest weight of the correction (IcePop: 5)")
     correction_floor: float | None = Field(
         None, gt=0, description="smallest weight of the correction (IcePop: 0.5); empty = none"
@@ -149,8 +147,9 @@ class GrpoSettings(BaseModel):
 
     @property
     def has_old_pass(self) -> bool:
-        """Whether log-probs of the policy that drew the batch are computed apart, before the first update."""
-        return self.updates_per_rollout > 1 or self.correction != "off"
+        """Whether the policy that drew a batch needs a pass of its own: not if the first update is the only one, whose
+        log-probs are the old policy's (the correction takes them from there, too)."""
+        return self.updates_per_rollout > 1
 
     @property
     def upper(self) -> float:
@@ -209,8 +208,8 @@ def contradictions(s: GrpoSettings) -> Iterator[str]:
         yield f"{knob} goes by evaluations on held-out problems: set eval_every, and `dev` among the inputs"
     if s.router_replay == "r2" and not s.has_old_pass:
         yield (
-            "router_replay: r2 replays the pass for the old policy, and with one update per rollout and correction: "
-            "off there is none (the routes are the same): use off, or r3 for the engine's routes"
+            "router_replay: r2 replays the pass for the old policy, and with one update per rollout there is none "
+            "(the routes are the same): use off, or r3 for the engine's routes"
         )
     if s.router_replay == "r3" and resolve_kind(s.engine) != "vllm":
         yield f"router_replay: r3 needs the experts that the rollout chose, which engine: {s.engine} does not give: r2"

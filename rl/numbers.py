@@ -29,7 +29,18 @@ TRL_NAMES = {
     "sampling/importance_sampling_ratio/max": "correction/max",
 }
 OURS = ("zero_variance", "unscored", "grading_errors", "finished", "reflection", "refilled", "off_policy_masked")
-OUR_PREFIXES = ("part/", "accuracy", "length", "canary", "seconds/", "router/", "ratio/", "mismatch/", "replay/")
+OUR_PREFIXES = (
+    "part/",
+    "accuracy",
+    "length",
+    "canary",
+    "seconds/",
+    "router/",
+    "ratio/",
+    "mismatch/",
+    "replay/",
+    "correction/",
+)
 # R1's list of reflective words, whose frequency it follows over training (arXiv 2501.12948v2, C.2).
 REFLECTION = re.compile(r"\b(wait|mistake|however|but|retry|error|verify|wrong|evaluate|check)\b", re.IGNORECASE)
 

@@ -19,6 +19,7 @@ from models.replay import RouterReplay, place_routes
 from rl.advantages import group_advantages
 from rl.batch import Group, draw_groups, spare_rows, split_scores
 from rl.config import GrpoSettings
+from rl.correction import correction_numbers, correction_weights
 from rl.logprobs import completion_logprobs
 from rl.numbers import policy_numbers, step_numbers
 from rollout.canary import Canary
@@ -59,7 +60,8 @@ class Trainer(WholeCheckpoints, GRPOTrainer):
             self.beta, self.ref_model = settings.beta, reference.requires_grad_(False).eval()
             add_fused_lm_head(self.ref_model, temperature=settings.temperature)
         # TRL applies the trainer/engine correction only to its own vLLM path; this switch is all that the path needs.
-        self.use_vllm = settings.correction != "off"
+        self.use_vllm = self._corrects = settings.correction != "off"
+        self._weights: tuple[Tensor, Tensor, Tensor] | None = None  # of the update in hand, its engine log-probs, mask
         self._replay = replay
         self._routes: Tensor | None = None  # of the rows in hand, once they are known
         self._synced_step = -1
@@ -156,8 +158,10 @@ class Trainer(WholeCheckpoints, GRPOTrainer):
         return torch.tensor(totals, device=self.accelerator.device)[:, None]
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        self._routes = None
+        self._routes = self._weights = None
+        self.use_vllm = self._corrects and self.settings.has_old_pass  # else TRL would pay a pass for pi_old
         output: dict[str, Any] = super()._generate_and_score_completions(inputs)
+        self.use_vllm = self._corrects
         output["advantages"] = self._advantages  # before TRL shuffles the batch and cuts it into mini-batches
         if self._replay is not None:
             if self._routes is None:  # no pass has asked for them yet
@@ -177,6 +181,12 @@ class Trainer(WholeCheckpoints, GRPOTrainer):
             mask = inputs["completion_mask"] * inputs["advantages"].ne(0)[:, None]
             inputs = {**inputs, "completion_mask": mask}
         self._routes = inputs.get("routes")
+        self._weights = None
+        if self._corrects and "importance_sampling_ratio" not in inputs:
+            engine, mask = inputs["sampling_per_token_logps"], inputs["completion_mask"]
+            weights = torch.empty_like(engine[:, :1] if self.settings.correction.startswith("sequence") else engine)
+            self._weights = weights, engine, mask  # filled by the forward pass, before the loss reads them
+            inputs = {**inputs, "importance_sampling_ratio": weights}
         loss: Tensor = super()._compute_loss(model, inputs)
         if self._replay is not None:
             self.note(**{"replay/changed": self._replay.changed()})
@@ -219,6 +229,10 @@ class Trainer(WholeCheckpoints, GRPOTrainer):
             )
         if trains:
             self._logps = found[0].detach()
+            if self._weights is not None:
+                weights, engine, mask = self._weights
+                weights.copy_(correction_weights(self._logps, engine, mask, self.settings))
+                self.note(**correction_numbers(weights, mask))
         return found
 
     @contextmanager

@@ -166,6 +166,53 @@ def test_importance_sampling_against_an_engine_that_is_off(
     assert (lines[0]["grad_norm"] > 0) == (weight > 0)
 
 
+@pytest.mark.parametrize("settings", [
+    {"correction": "token_truncate"},
+    {"correction": "token_mask", "correction_floor": 0.9, "correction_cap": 1.1},
+    {"correction": "sequence_truncate", "accumulate": 2},
+    {"correction": "sequence_mask", "correction_cap": 1.2},
+])  # fmt: skip
+def test_the_first_update_corrects_without_a_pass_of_its_own(
+    settings: dict[str, Any], policy_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One pass less, and the weights and the numbers of TRL's way, which runs one for pi_old."""
+    import torch
+
+    from models.checkpoint import load_model
+    from rl import trainer
+    from rollout.hf_engine import HfEngine
+
+    class Noisy(HfEngine):
+        def generate(self, *args: Any) -> Any:
+            groups = super().generate(*args)
+            moved = [[[x - 0.2 * math.sin(9 * x) for x in r.logprobs] for r in group] for group in groups]
+            return [
+                [replace(r, logprobs=m) for r, m in zip(*pair, strict=True)] for pair in zip(groups, moved, strict=True)
+            ]
+
+    passes = {True: 0, False: 0}
+    ends, numbers = {}, {}
+    for apart in (True, False):
+        monkeypatch.setattr(GrpoSettings, "has_old_pass", property(lambda self, apart=apart: apart))
+        monkeypatch.setattr(trainer, "completion_logprobs", counted(passes, apart, trainer.completion_logprobs))
+        out, scratch = tmp_path / f"{apart}", tmp_path / f"{apart}-scratch"
+        wanted = {"steps": 2, "beta": 0.001, "max_tokens": 12, **settings}  # with a KL every sample is run
+        numbers[apart] = run(policy_path, out, Noisy(policy_path), scratch=scratch, **wanted)[1]
+        ends[apart] = load_model(out).state_dict()
+        monkeypatch.undo()
+    assert passes[True] - passes[False] == 2, "one for each step"
+    assert all(torch.allclose(ends[True][name], ends[False][name], atol=1e-6) for name in ends[True])
+    assert numbers[False][1]["correction/mean"] == pytest.approx(numbers[True][1]["correction/mean"], abs=1e-5)
+
+
+def counted(passes: dict[bool, int], key: bool, function: Any) -> Any:
+    def count(*args: Any, **kwargs: Any) -> Any:
+        passes[key] += 1
+        return function(*args, **kwargs)
+
+    return count
+
+
 @pytest.mark.parametrize("correction", ["token_truncate", "sequence_mask"])
 def test_the_correction_is_one_where_engine_and_trainer_agree(
     correction: str, policy_path: Path, policy_engine: Any, tmp_path: Path
