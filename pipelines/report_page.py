@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from pipelines.report_cost import costs
 from pipelines.report_curves import charts
-from pipelines.report_data import Json, Run, ScoreSet, StageRecord, first, mapping, number
+from pipelines.report_data import DAMAGED, REPAIR, Json, Run, ScoreSet, StageRecord, first, mapping, number
 from pipelines.report_graph import Node, draw
 from pipelines.report_paired import Difference, compare, p_text
 from pipelines.report_samples import Transcript, first_completions, read_samples, transcripts
@@ -118,6 +118,8 @@ def view(run: Run, points: int, chars: int, per_family: int) -> dict[str, Any]:
         "p_text": p_text,
         "headline": headline(run),
         "facts": facts(run),
+        "damage": run.damage(),
+        "repair": REPAIR.replace("`", ""),
         "graphs": graphs,
         "kinds": list(dict.fromkeys(node.css for node in nodes)),
         "scores": [score_block(s, chars, per_family) for s in run.scores],
@@ -316,7 +318,7 @@ def digests(stage: StageRecord) -> list[tuple[str, str]]:
 
 
 def _failed(stage: StageRecord) -> bool:
-    return any(word in stage.status for word in ("fail", "error", "missing", "interrupt"))
+    return any(word in stage.status for word in ("fail", "error", "missing", "interrupt", DAMAGED))
 
 
 def stage_block(stage: StageRecord) -> StageBlock:
