@@ -64,6 +64,7 @@ def make_run(folder: Path, *, steps: int = 60, problems: int = 16, hostile: str 
     write_json(
         folder / "harvest/funnel.json",
         {"input": 8192, "filters": filters, "kept": 6137, "problems": 1024, "problems_kept": 901}
+        | {"problem_filters": [{"name": "contaminated", "dropped": 7, "examples": ["near of m-1: What is 2 + 2?"]}]}
         | {"pass_rates": {"0": 60, "0-0.5": 300, "0.5-1": 600, "1": 64}, "kept_per_problem": {"0": 123, "8": 901}},
     )
     write_scores(folder / "scores", problems, draw, hostile)

@@ -20,6 +20,7 @@ from pipelines.context import Context
 from pipelines.report import print_table, render
 from pipelines.report_cost import costs
 from pipelines.report_data import Run, StageRecord
+from pipelines.report_page import funnel_block
 from pipelines.report_paired import compare, p_text
 from pipelines.report_words import manners
 from pipelines.stages.report import ReportConfig, report
@@ -74,7 +75,7 @@ def test_the_page_shows_every_part_of_the_run(run_dir: Path) -> None:
         "Pipeline",
         "Results",
         "Training",
-        "Rejection sampling",
+        "What was kept",
         "Problem by problem",
         "How they write",
         "The same problem at each stage",
@@ -91,6 +92,8 @@ def test_the_page_shows_every_part_of_the_run(run_dir: Path) -> None:
         "canary_max_gap",
         "2 min 13 s",
         "901 of 1,024 problems",
+        "1,031",  # problems, before those that evaluation sets hold
+        "near of m-1: What is 2 + 2?",
         "base 2, cold 2",
         "problems by pass rate",
         "× 0.5",
@@ -116,6 +119,25 @@ def test_the_page_asks_nothing_of_the_network_and_stays_small(run_dir: Path) -> 
     assert len(page.encode()) < 500_000
     assert not re.search(r"(?i)(https?:)?//[a-z0-9.-]+\.[a-z]{2,}|@import|url\(|<link|<iframe|<img", page)
     assert not [attrs for _, attrs in Page(page).tags if {"src", "href"} & set(attrs) and attrs.get("href") != "#main"]
+
+
+def test_problems_that_were_selected_are_a_funnel_of_their_own() -> None:
+    dropped = [
+        {"name": "too hard", "dropped": 5, "examples": ["p"]},
+        {"name": "too easy", "dropped": 1, "examples": []},
+    ]
+    funnel = {"problems": 4, "problem_filters": dropped, "pass_rates": {"0": 5, "0.4-0.5": 4, "1": 1}}
+    block = funnel_block(StageRecord("band", "select", funnel=funnel))
+    assert block is not None and block.problems == ""
+    [steps] = block.lists
+    assert [(name, left, lost) for name, left, _, lost, _ in steps] == [
+        ("problems", 10, 0),
+        ("too hard", 5, 5),
+        ("too easy", 4, 1),
+        ("problems kept", 4, 0),
+    ]
+    assert block.charts == [("problems by pass rate", [("0", 5, 100.0), ("0.4-0.5", 4, 80.0), ("1", 1, 20.0)])]
+    assert funnel_block(StageRecord("cold", "sft")) is None
 
 
 def test_differences_are_paired_by_problem() -> None:
@@ -188,7 +210,7 @@ def test_missing_and_broken_files_leave_gaps(tmp_path: Path) -> None:
     (run_dir / "reason/metrics.jsonl").write_text("\n".join(lines))
     seal(run_dir)
     text = "".join(Page(render(run_dir).read_text()).words)
-    assert "Reward" in text and "KL" not in text and "Rejection" not in text and "nan" not in text.lower()
+    assert "Reward" in text and "KL" not in text and "What was kept" not in text and "nan" not in text.lower()
     assert "reason" in table(run_dir)
 
 
@@ -199,7 +221,7 @@ def test_missing_and_broken_files_leave_gaps(tmp_path: Path) -> None:
         ("reason/manifest.json", "Reward parts"),
         ("scores/scores.json", "Results"),
         ("scores/samples.parquet", "The same problem at each stage"),
-        ("harvest/funnel.json", "Rejection sampling"),
+        ("harvest/funnel.json", "What was kept"),
     ],
 )
 def test_a_flipped_bit_is_found_before_the_page_shows_it(
