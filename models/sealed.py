@@ -31,6 +31,12 @@ def file_digests(folder: Path, names: Iterable[str]) -> dict[str, str]:
         return dict(zip(listed, pool.map(lambda name: file_digest(folder / name), listed), strict=True))
 
 
+def contents(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Files of a folder as they are now, to be compared with later."""
+    digests = file_digests(folder, names)
+    return {name: {DIGEST: digest, "size": (folder / name).stat().st_size} for name, digest in digests.items()}
+
+
 def size_flaw(folder: Path, contents: Contents) -> str:
     """Which file of a folder is missing or has another size than written down; '' when none is."""
     for name, entry in contents.items():
@@ -72,11 +78,7 @@ def seal(folder: Path) -> None:
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and p.name != SEAL)
     for name in names:
         _flush(folder / name)
-    files = {
-        name: {DIGEST: digest, "size": (folder / name).stat().st_size}
-        for name, digest in file_digests(folder, names).items()
-    }
-    (folder / SEAL).write_text(json.dumps(signed({"files": files}), indent=1), encoding="utf-8")
+    (folder / SEAL).write_text(json.dumps(signed({"files": contents(folder, names)}), indent=1), encoding="utf-8")
     for path in (folder / SEAL, *(p for p in folder.rglob("*") if p.is_dir()), folder):
         _flush(path)
 

@@ -94,8 +94,7 @@ def _plugins(entry: tuple[Node, Node] | None, base: Path, mistakes: Mistakes) ->
             found[node.value] = file
             continue
         near = sorted(p.name for p in file.parent.glob("*.py")) if file.parent.is_dir() else []
-        place = node.value.rpartition("/")[0] or "."
-        hint = did_you_mean(file.name, near) or f"put it into {place}/ or correct the path"
+        hint = did_you_mean(file.name, near) or f"looked in {file.parent}: put it there or correct the path"
         mistakes.add(node, path, f"no such plugin file: {node.value}", hint)
     return found
 

@@ -2,7 +2,7 @@
 
 `funnel.json` holds {"problems", "problem_filters", "input", "filters", "kept", "problems_kept", "pass_rates",
 "kept_per_problem"}: both lists of filters are [{"name", "dropped", "examples"}] in the order of application, those of
-problems before anything is drawn.
+problems before anything is drawn. A stage that draws nothing (`select`) has the first two and `pass_rates` alone.
 """
 
 from __future__ import annotations
@@ -78,19 +78,17 @@ def histogram(rates: Sequence[float | None]) -> dict[str, int]:
 
 def text(funnel: Mapping[str, Any], examples: int = 0) -> str:
     """The funnel for a terminal: filters with what is left after each, pass rates, yield; `examples` of each filter."""
-    lines = [f"{'problems':<22} {funnel['problems'] + _dropped(funnel['problem_filters']):>8}"]
-    lines += _steps(funnel["problem_filters"], funnel["problems"] + _dropped(funnel["problem_filters"]), examples)
-    lines.append(f"{'completions drawn':<22} {funnel['input']:>8}")
-    lines += _steps(funnel["filters"], funnel["input"], examples)
-    share = funnel["kept"] / funnel["input"] if funnel["input"] else 0.0
-    lines.append(f"{'kept':<22} {funnel['kept']:>8}  {share:.1%} of the completions")
+    asked = funnel["problems"] + sum(int(step["dropped"]) for step in funnel["problem_filters"])
+    lines = [f"{'problems':<22} {asked:>8}", *_steps(funnel["problem_filters"], asked, examples)]
+    if "input" in funnel:
+        lines.append(f"{'completions drawn':<22} {funnel['input']:>8}")
+        lines += _steps(funnel["filters"], funnel["input"], examples)
+        share = funnel["kept"] / funnel["input"] if funnel["input"] else 0.0
+        lines.append(f"{'kept':<22} {funnel['kept']:>8}  {share:.1%} of the completions")
     lines += ["", "pass rate   problems", *_bars(funnel["pass_rates"])]
-    lines += ["", "kept        problems", *_bars(funnel["kept_per_problem"])]
+    if "kept_per_problem" in funnel:
+        lines += ["", "kept        problems", *_bars(funnel["kept_per_problem"])]
     return "\n".join(lines)
-
-
-def _dropped(steps: Sequence[Mapping[str, Any]]) -> int:
-    return sum(int(step["dropped"]) for step in steps)
 
 
 def _steps(steps: Sequence[Mapping[str, Any]], left: int, examples: int) -> Iterable[str]:

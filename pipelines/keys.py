@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.sealed import file_digest
+from models.sealed import file_digest, intact
 from pipelines.graph import Node
 
 MANIFEST = "manifest.json"
@@ -91,8 +91,9 @@ def path_digest(path: Path) -> str:
         return "absent"
     for root in (path, path.parent):
         try:
-            outputs = json.loads((root / MANIFEST).read_text())["outputs"]
-        except (OSError, ValueError, KeyError, TypeError):
+            manifest = json.loads((root / MANIFEST).read_text())
+            outputs = manifest["outputs"] if intact(manifest) else {}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
         for output in outputs.values():
             if (root / output["path"]).resolve() == path:

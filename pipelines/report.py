@@ -7,11 +7,13 @@ be reported, and a report can be made again.
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.report_data import Run, load_run, load_scores, mapping, number
+from pipelines.report_data import REPAIR, Run, load_run, load_scores, mapping, number
 from pipelines.report_page import best_at_k, duration, finished, html, margin, percent
 from pipelines.report_svg import pretty
 
@@ -22,24 +24,40 @@ if TYPE_CHECKING:
     from pipelines.report_data import ScoreSet
 
 
-def render(run_dir: Path) -> Path:
+Warn = Callable[[str], None]
+
+
+def _complain(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def render(run_dir: Path, warn: Warn = _complain) -> Path:
     """Write `report.html` of the run in `run_dir` (the folder with run.json) and return its path.
 
     Raises FileNotFoundError when the folder is no run. Missing stages, metrics and fields leave gaps, not errors.
+    `warn` is told about stages that are left out because they are not what was written.
     """
-    return _write(run_dir / "report.html", html(load_run(run_dir)))
+    run = load_run(run_dir)
+    _warn(run, warn)
+    return _write(run_dir / "report.html", html(run))
 
 
-def render_stage(scores: Path, run_dir: Path | None, target: Path, title: str | None = None) -> Path:
+def render_stage(scores: Path, run_dir: Path | None, target: Path, warn: Warn, title: str | None = None) -> Path:
     """Write to `target` what the `report` stage makes: the page of the run around it as it stands.
 
     `scores` is the folder of a Scores artifact. Without a run (the stage was called by hand), or in a run that holds
     no scores of its own, the page shows these scores and the stage that made them.
     """
     run = load_run(run_dir) if run_dir and (run_dir / "run.json").is_file() else Run("scores", [], [])
+    _warn(run, warn)
     if not run.scores:
         run = replace(load_scores(scores), name=run.name)
     return _write(target, html(replace(run, name=title or run.name)))
+
+
+def _warn(run: Run, warn: Warn) -> None:
+    for line in run.damage():
+        warn(f"{line}; left out of the page. {REPAIR}.")
 
 
 def _write(path: Path, page: str) -> Path:

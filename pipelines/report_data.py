@@ -1,7 +1,8 @@
 """What a report reads: the manifests, metrics, scores and samples that a finished (or half-finished) run left behind.
 
-Everything here is tolerant. A run that died has stages without a manifest, an old artifact may lack a field, and a
-metric may be NaN; a report of such a run must still open, because that is when it is needed most.
+What is read is compared with its digest first; a stage that is not what was written is left out, and says so.
+Apart from that everything here is tolerant. A run that died has stages without a manifest, an old artifact may lack
+a field, and a metric may be NaN; a report of such a run must still open, because that is when it is needed most.
 """
 
 from __future__ import annotations
@@ -12,6 +13,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from pipelines import journal
+from pipelines.context import METRICS
+from pipelines.keys import MANIFEST
+from pipelines.store import flaw_in
+
+READ = (METRICS, "scores.json", "samples.parquet", "funnel.json")  # the files of an artifact that a report looks at
+DAMAGED = "damaged"  # the status of a stage whose artifact is not what was written
+REPAIR = "`r1 store verify --fix` removes it, `r1 run` makes it again, `r1 report` draws this page anew"
 
 Json = dict[str, Any]
 
@@ -75,6 +85,10 @@ class Run:
     stages: list[StageRecord]
     scores: list[ScoreSet]
     about: Json = field(default_factory=dict)
+
+    def damage(self) -> list[str]:
+        """What is left out because it is not what was written, a line for each stage."""
+        return [f"{stage.name}: {stage.error}" for stage in self.stages if stage.status == DAMAGED]
 
 
 def mapping(value: object) -> Json:
@@ -148,7 +162,10 @@ def load_scores(folder: Path) -> Run:
 
 def _stage(name: str, entry: Json, run_dir: Path) -> StageRecord:
     folder = run_dir / name
-    manifest = read_json(folder / "manifest.json")
+    if flaw := flaw_in(folder, READ):
+        edges = _inputs(entry.get("from"))
+        return StageRecord(name, str(entry.get("use") or ""), DAMAGED, str(entry.get("key") or ""), flaw, inputs=edges)
+    manifest = read_json(folder / MANIFEST)
     kind = str(first(entry, "use") or first(manifest, "kind") or "")
     key = str(first(entry, "key") or first(manifest, "key") or "")
     # A stage that was stopped has no artifact; what it logged is still in its scratch folder.
@@ -161,7 +178,7 @@ def _stage(name: str, entry: Json, run_dir: Path) -> StageRecord:
         error=str(entry.get("error") or ""),
         folder=folder if folder.is_dir() else None,
         manifest=manifest,
-        rows=read_rows((folder if manifest else scratch) / "metrics.jsonl"),
+        rows=read_rows(folder / METRICS) if manifest else list(filter(None, journal.read(scratch / METRICS))),
         funnel=read_json(folder / "funnel.json") or None,
         inputs=_inputs(first(entry, "from") or first(manifest, "refs")),
     )

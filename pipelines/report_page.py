@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from pipelines.report_cost import costs
 from pipelines.report_curves import charts
-from pipelines.report_data import Json, Run, ScoreSet, StageRecord, first, mapping, number
+from pipelines.report_data import DAMAGED, REPAIR, Json, Run, ScoreSet, StageRecord, first, mapping, number
 from pipelines.report_graph import Node, draw
 from pipelines.report_paired import Difference, compare, p_text
 from pipelines.report_samples import Transcript, first_completions, read_samples, transcripts
@@ -58,16 +58,20 @@ class ScoreBlock:
     transcripts: list[Transcript]
 
 
+Step = tuple[str, int, float, int, list[str]]
+"""(name, left after it, share of the first in percent, dropped, examples)"""
+
+
 @dataclass(frozen=True)
 class FunnelBlock:
-    """One sample stage: steps are (name, left after it, share of the input in percent, dropped, examples).
+    """One stage that filters. lists: the steps of its problems, where they were filtered, then of its completions.
 
     charts: (title, [(label, problems, height in percent)]) for pass rates and yield, where the stage counted them.
     """
 
     stage: str
     problems: str
-    steps: list[tuple[str, int, float, int, list[str]]]
+    lists: list[list[Step]]
     charts: list[tuple[str, list[tuple[str, int, float]]]]
 
 
@@ -118,6 +122,8 @@ def view(run: Run, points: int, chars: int, per_family: int) -> dict[str, Any]:
         "p_text": p_text,
         "headline": headline(run),
         "facts": facts(run),
+        "damage": run.damage(),
+        "repair": REPAIR.replace("`", ""),
         "graphs": graphs,
         "kinds": list(dict.fromkeys(node.css for node in nodes)),
         "scores": [score_block(s, chars, per_family) for s in run.scores],
@@ -268,29 +274,52 @@ def _bar(model: str, numbers: Json) -> Bar:
 
 
 def funnel_block(stage: StageRecord) -> FunnelBlock | None:
-    """The filters of a rejection-sampling stage as a funnel, or None when the stage has none."""
-    if not stage.funnel:
+    """What the filters of a stage left of its problems, then of its completions; None when it filtered nothing."""
+    funnel = stage.funnel or {}
+    kept, drawn = number(funnel.get("problems")), number(funnel.get("input"))
+    before, after = _filters(funnel.get("problem_filters")), _filters(funnel.get("filters"))
+    lists = []
+    if before and kept is not None:
+        asked = kept + sum(dropped for _, dropped, _ in before)
+        lists.append(_steps(("problems", asked), before, ("problems kept" if not drawn else "drawn for", kept)))
+    if drawn:
+        lists.append(_steps(("completions", drawn), after, ("kept", number(funnel.get("kept")))))
+    if not lists:
         return None
-    left = number(stage.funnel.get("input"))
-    if not left:
-        return None
-    total = left
-    steps: list[tuple[str, int, float, int, list[str]]] = [("drawn", int(total), 100.0, 0, [])]
-    filters = stage.funnel.get("filters")
-    for item in filters if isinstance(filters, list) else []:
-        dropped = number(mapping(item).get("dropped")) or 0.0
-        left = max(left - dropped, 0.0)
-        examples = mapping(item).get("examples")
-        texts = [_text(e)[:600] for e in examples[:4]] if isinstance(examples, list) else []
-        steps.append((str(mapping(item).get("name")), int(left), 100 * left / total, int(dropped), texts))
-    kept = number(stage.funnel.get("kept"))
-    if kept is not None:
-        steps.append(("kept", int(kept), 100 * kept / total, 0, []))
-    asked, solved = number(stage.funnel.get("problems")), number(stage.funnel.get("problems_kept"))
-    problems = f"{int(solved):,} of {int(asked):,} problems have a sample left" if asked and solved is not None else ""
+    solved = number(funnel.get("problems_kept"))
+    problems = f"{int(solved):,} of {int(kept):,} problems have a sample left" if kept and solved is not None else ""
     named = (("problems by pass rate", "pass_rates"), ("problems by samples kept", "kept_per_problem"))
-    drawn = [(title, _columns(mapping(stage.funnel.get(key)))) for title, key in named]
-    return FunnelBlock(stage.name, problems, steps, [(title, columns) for title, columns in drawn if columns])
+    charts = [(title, _columns(mapping(funnel.get(key)))) for title, key in named]
+    return FunnelBlock(stage.name, problems, lists, [(title, columns) for title, columns in charts if columns])
+
+
+Filter = tuple[str, float, list[str]]
+
+
+def _filters(listed: object) -> list[Filter]:
+    """(name, dropped, examples) of each filter."""
+    found = []
+    for item in map(mapping, listed if isinstance(listed, list) else []):
+        examples = item.get("examples")
+        texts = [_text(e)[:600] for e in examples[:4]] if isinstance(examples, list) else []
+        found.append((str(item.get("name")), number(item.get("dropped")) or 0.0, texts))
+    return found
+
+
+def _steps(first: tuple[str, float], filters: list[Filter], last: tuple[str, float | None]) -> list[Step]:
+    """What is left after each filter, between what there was at first and at last."""
+    left = first[1]
+    steps: list[Step] = [(first[0], int(left), 100.0, 0, [])]
+    for name, dropped, texts in filters:
+        left = max(left - dropped, 0.0)
+        steps.append((name, int(left), _share(left, first[1]), int(dropped), texts))
+    if last[1] is not None:
+        steps.append((last[0], int(last[1]), _share(last[1], first[1]), 0, []))
+    return steps
+
+
+def _share(part: float, whole: float) -> float:
+    return 100 * part / whole if whole else 0.0
 
 
 def _columns(counts: Json) -> list[tuple[str, int, float]]:
@@ -316,7 +345,7 @@ def digests(stage: StageRecord) -> list[tuple[str, str]]:
 
 
 def _failed(stage: StageRecord) -> bool:
-    return any(word in stage.status for word in ("fail", "error", "missing", "interrupt"))
+    return any(word in stage.status for word in ("fail", "error", "missing", "interrupt", DAMAGED))
 
 
 def stage_block(stage: StageRecord) -> StageBlock:

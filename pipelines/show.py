@@ -9,9 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.funnel import text as funnel_text
+from pipelines.keys import MANIFEST
 from pipelines.plan import align, duration
+from pipelines.report_data import DAMAGED, read_json
 from pipelines.run_folder import RUN, RunFolder
 from pipelines.source import ConfigError, did_you_mean
+from pipelines.store import flaw_in
+
+SHOWN = ("funnel.json", "scores.json")  # what is read beside the manifest
 
 
 def find(text: str, workdir: Path) -> tuple[Path, str]:
@@ -48,25 +53,21 @@ def content(folder: Path, stage: str = "") -> dict[str, Any]:
         if "artifact" not in entry or entry["status"] not in ("done", "cached"):
             continue
         place = Path(os.path.normpath(folder / entry["artifact"]))
-        stages[name] |= {"artifact": str(place), "manifest": _json(place / "manifest.json")}
-        funnel = _json(place / "funnel.json")
+        if flaw := flaw_in(place, SHOWN):
+            stages[name] |= {"artifact": str(place), "error": f"{flaw} (`r1 store verify --fix`, then run again)"}
+            stages[name]["status"] = DAMAGED
+            continue
+        stages[name] |= {"artifact": str(place), "manifest": read_json(place / MANIFEST)}
+        funnel = read_json(place / "funnel.json")
         if funnel:
             stages[name]["funnel"] = funnel
-        found = _json(place / "scores.json").get("models")
+        found = read_json(place / "scores.json").get("models")
         if found:
             stages[name]["scores"] = found
             scores |= found
     if stage:
         return dict(stages[stage])
     return {**record, "stages": stages, "scores": scores}
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def run_text(run: Mapping[str, Any]) -> str:

@@ -11,13 +11,13 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from models.sealed import file_digests, intact, signed, size_flaw
+from models.sealed import DIGEST, content_flaw, contents, intact, signed, size_flaw
 from pipelines.artifacts import KINDS, MARKS, Artifact
 from pipelines.keys import MANIFEST, Identity, files_of, tree_digest
 
@@ -121,18 +121,16 @@ class Store:
         """
         key = identity.key
         temp, folder = self.temp(identity.kind, key), self.folder(identity.kind, key)
-        digests = file_digests(temp, [name for name in files_of(temp) if name != MANIFEST])
+        found = contents(temp, [name for name in files_of(temp) if name != MANIFEST])
         manifest: dict[str, Any] = {"format": FORMAT, **about, "key": key, **identity.as_json()}
         manifest["outputs"] = {}
         for name, artifact in outputs.items():
             path = artifact.path.resolve().relative_to(temp.resolve()).as_posix()
             below = "" if path == "." else f"{path}/"
-            inside = {f.removeprefix(below): d for f, d in digests.items() if f.startswith(below)}
+            inside = {f.removeprefix(below): entry[DIGEST] for f, entry in found.items() if f.startswith(below)}
             entry = {"type": type(artifact).__name__, "path": path, "digest": tree_digest(inside)}
             manifest["outputs"][name] = entry
-        manifest["contents"] = {
-            name: {"sha256": digest, "size": (temp / name).stat().st_size} for name, digest in digests.items()
-        }
+        manifest["contents"] = found
         manifest["finished"] = round(time.time(), 3)
         write_json(temp / MANIFEST, signed(json.loads(json.dumps(manifest))), durable=True)
         if folder.exists():  # a damaged one: `find` did not accept it
@@ -174,6 +172,19 @@ def read_made(folder: Path) -> Made | None:
 def damage(made: Made) -> str:
     """Which of an artifact's files is missing or has another size; '' when none is. Digests: see `store_care`."""
     return size_flaw(made.folder, made.manifest["contents"])
+
+
+def flaw_in(folder: Path, names: Collection[str]) -> str:
+    """What is wrong with an artifact's manifest, or with those of its files that have one of `names`; '' when nothing.
+
+    For those who read a few small files and need not hash the weights beside them. A folder without a manifest is no
+    artifact, and nothing is known about it: ''.
+    """
+    made = read_made(folder)
+    if made is None:
+        return f"{MANIFEST} is not what was written" if (folder / MANIFEST).exists() else ""
+    written = made.manifest["contents"]
+    return content_flaw(folder, {name: entry for name, entry in written.items() if Path(name).name in names})
 
 
 def check_output(artifact: Artifact) -> str:

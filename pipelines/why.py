@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.report_data import Run, StageRecord, load_run, mapping, number
+from pipelines.report_data import DAMAGED, Run, StageRecord, load_run, mapping, number
 
 FEW_STEPS = 5  # below this a curve says nothing
 
@@ -73,6 +73,13 @@ def _ending(record: StageRecord) -> Iterator[Finding]:
     if record.status == "failed":
         yield Finding(
             record.name, "failed", record.error or "no message", "mend that; the same command goes on from there"
+        )
+    if record.status == DAMAGED:
+        yield Finding(
+            record.name,
+            "not what was written: its numbers are left out here",
+            record.error,
+            "r1 store verify --fix removes it, r1 run makes it again",
         )
     if record.status == "stopped":
         yield Finding(

@@ -17,6 +17,6 @@ class ReportConfig(StageConfig):
 def report(ctx: Context, config: ReportConfig, *, scores: Scores) -> Report:
     from pipelines.report import render_stage
 
-    path = render_stage(scores.path, ctx.run, ctx.out / "report.html", config.title)
+    path = render_stage(scores.path, ctx.run, ctx.out / "report.html", ctx.say, config.title)
     ctx.summary(bytes=path.stat().st_size)
     return Report(ctx.out)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from pydantic import Field
 
@@ -22,7 +21,7 @@ class SelectConfig(StageConfig):
     model: str = Field("", description="whose pass rates, by its name in the evaluation; empty = its only model")
 
 
-@stage(version=1, summary="keep the problems that a model solves sometimes")
+@stage(version=2, summary="keep the problems that a model solves sometimes")
 def select(ctx: Context, config: SelectConfig, *, problems: Problems, scores: Scores) -> Problems:
     samples = read_rows(scores.path / "samples.parquet")
     models = list(dict.fromkeys(str(row["model"]) for row in samples))
@@ -43,8 +42,16 @@ def select(ctx: Context, config: SelectConfig, *, problems: Problems, scores: Sc
     if not kept:
         raise StageError(f"none of {len(rows)} problems is in the band [{low:g}, {high:g}]: {counts}; widen pass_rate")
     write_rows(ctx.out, kept)
-    examples: Any = {why: [text[:EXAMPLE_CHARS] for text in prompts[:EXAMPLES]] for why, prompts in dropped.items()}
+    filters = [
+        {
+            "name": why.replace("_", " "),
+            "dropped": len(prompts),
+            "examples": [p[:EXAMPLE_CHARS] for p in prompts[:EXAMPLES]],
+        }
+        for why, prompts in dropped.items()
+    ]
     measured = histogram([rates.get(str(row["id"])) for row in rows])
-    (ctx.out / "selected.json").write_text(json.dumps({"pass_rates": measured, "examples": examples}, indent=1))
+    funnel = {"problems": len(kept), "problem_filters": filters, "pass_rates": measured}
+    (ctx.out / "funnel.json").write_text(json.dumps(funnel, indent=1))
     ctx.summary(seen=len(rows), kept=len(kept), **counts)
     return Problems(ctx.out)

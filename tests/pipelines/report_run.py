@@ -8,7 +8,10 @@ import random
 from pathlib import Path
 from typing import Any
 
+from models.sealed import DIGEST, contents, signed
 from pipelines.artifacts import write_rows
+from pipelines.keys import MANIFEST, files_of
+from pipelines.store import FORMAT
 
 MODELS = {"base": 0.06, "cold": 0.41, "reason": 0.84, "final": 0.81}
 FROM: dict[str, dict[str, list[str]]] = {
@@ -61,10 +64,20 @@ def make_run(folder: Path, *, steps: int = 60, problems: int = 16, hostile: str 
     write_json(
         folder / "harvest/funnel.json",
         {"input": 8192, "filters": filters, "kept": 6137, "problems": 1024, "problems_kept": 901}
+        | {"problem_filters": [{"name": "contaminated", "dropped": 7, "examples": ["near of m-1: What is 2 + 2?"]}]}
         | {"pass_rates": {"0": 60, "0-0.5": 300, "0.5-1": 600, "1": 64}, "kept_per_problem": {"0": 123, "8": 901}},
     )
     write_scores(folder / "scores", problems, draw, hostile)
+    seal(folder)
     return folder
+
+
+def seal(folder: Path) -> None:
+    """Have each stage's manifest say that its files are what was written, as the store does."""
+    for place in [manifest.parent for manifest in folder.glob(f"*/{MANIFEST}")]:
+        manifest = {k: v for k, v in json.loads((place / MANIFEST).read_text()).items() if k != DIGEST}
+        names = [name for name in files_of(place) if name != MANIFEST]
+        write_json(place / MANIFEST, signed({**manifest, "format": FORMAT, "contents": contents(place, names)}))
 
 
 def grpo_row(step: int, steps: int, draw: random.Random) -> dict[str, Any]:

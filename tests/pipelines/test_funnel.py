@@ -93,8 +93,14 @@ def test_problems_of_the_band_stay_with_their_pass_rate(tmp_path: Path) -> None:
         {"id": "c", "prompt": "p c", "answer": "1", "pass_rate": 0.75},
     ]
     assert ctx.numbers == {"seen": 5, "kept": 2, "unmeasured": 1, "too_hard": 1, "too_easy": 1}
-    told = json.loads((made.path / "selected.json").read_text())
-    assert told["examples"] == {"unmeasured": ["p e"], "too_hard": ["p a"], "too_easy": ["p d"]}
+    funnel = json.loads((made.path / "funnel.json").read_text())
+    assert funnel["problem_filters"] == [
+        {"name": name, "dropped": 1, "examples": [prompt]}
+        for name, prompt in (("unmeasured", "p e"), ("too hard", "p a"), ("too easy", "p d"))
+    ]
+    shown = text(funnel).splitlines()
+    assert shown[0].split() == ["problems", "5"] and shown[3].split() == ["too", "easy", "-1", "2", "left"]
+    assert not any("drawn" in line or "kept" in line for line in shown)
 
 
 def test_what_select_cannot_do_is_one_line(tmp_path: Path) -> None:

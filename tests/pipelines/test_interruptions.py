@@ -24,21 +24,51 @@ from tests.pipelines.toy_stages import PIPELINE
 AGAIN = "The same command goes on from there."
 
 
-def test_a_failed_stage_says_what_is_kept_and_what_to_do(tmp_path: Path) -> None:
-    code, output = run(tmp_path, "stages.reason.with.trouble=fail")
-    assert code == 1
-    assert output.splitlines()[-1] == (
-        f"Kept: base, problems, cold and a checkpoint of reason. Mend what it says. {AGAIN}"
-    )
+GATE = PIPELINE.replace("{use: toy-page,", "{needs: {model: reason, pass@1: 0.6}, use: toy-page,")
+GONE = PIPELINE.replace("use: toy-base", "use: toy-base, with: {source: ./gone}")
+LOOKED = "(looked in HERE: put it there or correct the path)"
+NO_PLUGIN = PIPELINE.replace("seed: 0", "seed: 0\nrewards: [./gone.py]")
 
 
-def test_missing_files_say_where_they_were_looked_for_and_what_to_do(tmp_path: Path) -> None:
-    (tmp_path / "p.yaml").write_text(PIPELINE.replace("use: toy-base", "use: toy-base, with: {source: ./gone}"))
-    command = [sys.executable, toy_stages.__file__, "run", "p.yaml"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert "no such file: ./gone" in done.stderr and "put it there or correct the path" in done.stderr
-    assert not (tmp_path / "runs").exists()
+@pytest.mark.parametrize(
+    ("text", "words", "code", "told"),
+    [
+        (
+            GATE,
+            [],
+            3,
+            [
+                "Stopped before page: reason pass@1 0.500 is not >= 0.6 (scores: scores).",
+                f"Kept: base, problems, cold, reason, scores. Change what leads to it, or its `needs`. {AGAIN}",
+            ],
+        ),
+        (
+            PIPELINE,
+            ["--set", "stages.reason.with.trouble=hopeless"],
+            1,
+            [
+                "not run: scores, page",
+                f"Kept: base, problems, cold. Mend what it says. {AGAIN}",
+            ],
+        ),
+        (GONE, [], 2, [f"p.yaml:5: stages.base.with: no such file: ./gone {LOOKED}"]),
+        (NO_PLUGIN, [], 2, [f"p.yaml:3: rewards.0: no such plugin file: ./gone.py {LOOKED}"]),
+        ("", [], 2, ["p.yaml: no such file (`r1 init DIR` writes one to start from)"]),
+    ],
+    ids=["closed gate", "failing stage", "missing input", "missing reward", "missing pipeline"],
+)
+def test_every_early_end_has_its_exit_code_and_a_next_step(
+    tmp_path: Path, text: str, words: list[str], code: int, told: list[str]
+) -> None:
+    if text:
+        (tmp_path / "p.yaml").write_text(text)
+    done = r1(tmp_path, "run", "p.yaml", *words)
+    assert done.returncode == code and "Traceback" not in done.stdout + done.stderr
+    lines = (done.stderr if code == 2 else done.stdout).replace(str(tmp_path), "HERE").splitlines()
+    assert lines[-len(told) :] == told
+    assert (tmp_path / "runs").exists() == (code != 2)
+    ended = r1(tmp_path, "run", "p.yaml", *words, "--log", "json")
+    assert ended.returncode == code and json.loads(ended.stdout.splitlines()[-1])["exit"] == code
 
 
 @pytest.mark.parametrize("left", [0, 12_000])  # run.json cannot be written either; it can

@@ -14,15 +14,19 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from pipelines import journal
 from pipelines.artifacts import Scores
 from pipelines.context import Context
 from pipelines.report import print_table, render
 from pipelines.report_cost import costs
 from pipelines.report_data import Run, StageRecord
+from pipelines.report_page import funnel_block
 from pipelines.report_paired import compare, p_text
 from pipelines.report_words import manners
 from pipelines.stages.report import ReportConfig, report
-from tests.pipelines.report_run import MODELS, make_run, write_lines
+from pipelines.why import findings
+from tests.pipelines.report_run import MODELS, make_run, seal, write_lines
+from tests.pipelines.test_store_care import flip
 
 HOSTILE = "<script>alert(1)</script></pre><img src=x onerror=alert(2)>\"'{{ 7*7 }}]]>"
 VOID = {"meta", "link", "img", "br", "input", "hr"}
@@ -71,7 +75,7 @@ def test_the_page_shows_every_part_of_the_run(run_dir: Path) -> None:
         "Pipeline",
         "Results",
         "Training",
-        "Rejection sampling",
+        "What was kept",
         "Problem by problem",
         "How they write",
         "The same problem at each stage",
@@ -88,6 +92,8 @@ def test_the_page_shows_every_part_of_the_run(run_dir: Path) -> None:
         "canary_max_gap",
         "2 min 13 s",
         "901 of 1,024 problems",
+        "1,031",  # problems, before those that evaluation sets hold
+        "near of m-1: What is 2 + 2?",
         "base 2, cold 2",
         "problems by pass rate",
         "× 0.5",
@@ -113,6 +119,25 @@ def test_the_page_asks_nothing_of_the_network_and_stays_small(run_dir: Path) -> 
     assert len(page.encode()) < 500_000
     assert not re.search(r"(?i)(https?:)?//[a-z0-9.-]+\.[a-z]{2,}|@import|url\(|<link|<iframe|<img", page)
     assert not [attrs for _, attrs in Page(page).tags if {"src", "href"} & set(attrs) and attrs.get("href") != "#main"]
+
+
+def test_problems_that_were_selected_are_a_funnel_of_their_own() -> None:
+    dropped = [
+        {"name": "too hard", "dropped": 5, "examples": ["p"]},
+        {"name": "too easy", "dropped": 1, "examples": []},
+    ]
+    funnel = {"problems": 4, "problem_filters": dropped, "pass_rates": {"0": 5, "0.4-0.5": 4, "1": 1}}
+    block = funnel_block(StageRecord("band", "select", funnel=funnel))
+    assert block is not None and block.problems == ""
+    [steps] = block.lists
+    assert [(name, left, lost) for name, left, _, lost, _ in steps] == [
+        ("problems", 10, 0),
+        ("too hard", 5, 5),
+        ("too easy", 4, 1),
+        ("problems kept", 4, 0),
+    ]
+    assert block.charts == [("problems by pass rate", [("0", 5, 100.0), ("0.4-0.5", 4, 80.0), ("1", 1, 20.0)])]
+    assert funnel_block(StageRecord("cold", "sft")) is None
 
 
 def test_differences_are_paired_by_problem() -> None:
@@ -155,6 +180,7 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
     run_dir = make_run(tmp_path / "<b>run", hostile=HOSTILE)
     rows = [{"step": i, "reward": 0.1 * i, f"rewards/{HOSTILE}": 0.5, f"{HOSTILE}/x": 1.0} for i in range(3)]
     write_lines(run_dir / "reason/metrics.jsonl", rows)
+    seal(run_dir)
     page = render(run_dir).read_text()
     parsed = Page(page)
     assert [tag for tag, _ in parsed.tags].count("script") == 1
@@ -182,15 +208,42 @@ def test_missing_and_broken_files_leave_gaps(tmp_path: Path) -> None:
     (run_dir / "scores/samples.parquet").write_bytes(b"no parquet")
     lines = ['{"step": 1, "reward": NaN, "kl": Infinity}', '{"step": 2, "reward": 0.5, "kl": null}', '{"step": 3, "rew']
     (run_dir / "reason/metrics.jsonl").write_text("\n".join(lines))
+    seal(run_dir)
     text = "".join(Page(render(run_dir).read_text()).words)
-    assert "Reward" in text and "KL" not in text and "Rejection" not in text and "nan" not in text.lower()
+    assert "Reward" in text and "KL" not in text and "What was kept" not in text and "nan" not in text.lower()
     assert "reason" in table(run_dir)
+
+
+@pytest.mark.parametrize(
+    ("file", "gone"),
+    [
+        ("reason/metrics.jsonl", "Reward parts"),
+        ("reason/manifest.json", "Reward parts"),
+        ("scores/scores.json", "Results"),
+        ("scores/samples.parquet", "The same problem at each stage"),
+        ("harvest/funnel.json", "What was kept"),
+    ],
+)
+def test_a_flipped_bit_is_found_before_the_page_shows_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], file: str, gone: str
+) -> None:
+    run_dir = make_run(tmp_path / "run")
+    assert gone in render(run_dir).read_text() and "Left out" not in (run_dir / "report.html").read_text()
+    flip(run_dir / file)
+    page = render(run_dir).read_text()
+    stage, name = file.split("/")
+    text = " ".join("".join(Page(page).words).split())
+    assert gone not in text and f"{stage}: {name} is not what was written" in text
+    assert "r1 store verify --fix removes it, r1 run makes it again, r1 report draws this page anew." in text
+    assert f"{stage}: {name} is not what was written" in capsys.readouterr().err
+    assert "damaged" in table(run_dir) and [f.stage for f in findings(run_dir)] == [stage]
 
 
 def test_scores_with_nothing_but_one_model(tmp_path: Path) -> None:
     run_dir = make_run(tmp_path / "run")
     scores = {"models": {"only": {"pass@1": 0.5, "ci95": [float("nan"), 1], "cons@k": None, "families": {}}}}
     (run_dir / "scores/scores.json").write_text(json.dumps(scores))
+    seal(run_dir)
     assert "50.0" in "".join(Page(render(run_dir).read_text()).words)
     assert "50.0" in table(run_dir)
 
@@ -205,9 +258,14 @@ def test_a_failed_run_shows_the_error_and_the_curves_it_left(tmp_path: Path) -> 
     (run_dir / "run.json").write_text(json.dumps(content))
     scratch = tmp_path / "store/.scratch" / f"grpo-{content['stages']['reason']['key'][:16]}"
     scratch.mkdir(parents=True)
-    write_lines(scratch / "metrics.jsonl", [{"step": i, "reward": i / 9} for i in range(9)])
+    journal.rewrite(scratch / "metrics.jsonl", [{"step": i, "reward": i / 9} for i in range(9)])
     text = "".join(Page(render(run_dir).read_text()).words)
-    assert "canary: gap <1.7>" in text and "Reward" in text and "Results" not in text
+    assert (
+        "canary: gap <1.7>" in text
+        and "Reward" in text
+        and "Results" not in text
+        and "sha256" not in text.split("Stages")[0]
+    )
     assert "failed" in table(run_dir)
 
 
@@ -224,6 +282,7 @@ def test_a_big_run_stays_under_two_megabytes(tmp_path: Path) -> None:
         for s in range(500)
     ]
     write_lines(run_dir / "reason/metrics.jsonl", rows)
+    seal(run_dir)
     make_run(tmp_path / "long", hostile="<&>" * 3000, problems=12)
     shutil.copytree(tmp_path / "long/scores", run_dir / "scores", dirs_exist_ok=True)
     assert render(run_dir).stat().st_size < 2_000_000

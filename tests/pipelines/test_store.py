@@ -73,6 +73,9 @@ def test_equal_content_under_two_keys_has_one_digest(tmp_path: Path) -> None:
     assert path_digest(one.folder) == one.digest("")
     shutil.copytree(one.folder, tmp_path / "copy", ignore=shutil.ignore_patterns("manifest.json"))
     assert path_digest(tmp_path / "copy") == one.digest("")
+    manifest = one.folder / "manifest.json"
+    manifest.write_text(manifest.read_text().replace(one.digest(""), "0" * 64))
+    assert path_digest(one.folder) == two.digest("")  # a manifest that is not what was written counts for nothing
 
 
 def test_seeds_differ_by_stage_and_pipeline_seed_and_fit_31_bits() -> None:

@@ -48,6 +48,28 @@ def test_the_inputs_of_what_is_made_again_are_checked_too(tmp_path: Path) -> Non
     assert ran(run(tmp_path, "stages.reason.with.steps=61")[1]) == ["base", "cold", "reason", "scores"]
 
 
+def test_what_shows_numbers_compares_them_first(tmp_path: Path) -> None:
+    run(tmp_path)
+    flip(tmp_path / "runs/toy/reason/metrics.jsonl")
+    flip(tmp_path / "runs/toy/scores/scores.json")
+    done = r1(tmp_path, "report", "toy")
+    assert done.returncode == 0 and done.stdout == "runs/toy/report.html\n"
+    assert re.findall(
+        r"^(\w+): (\S+) is not what was written \(sha256 .*\); left out of the page. `r1", done.stderr, re.M
+    ) == [
+        ("reason", "metrics.jsonl"),
+        ("scores", "scores.json"),
+    ]
+    shown = r1(tmp_path, "show", "toy").stdout
+    assert re.search(r"^scores +toy-eval +damaged +scores.json is not what was written", shown, re.M)
+    assert (
+        "pass@1" not in shown and "`r1 store verify --fix`, then run again" in r1(tmp_path, "show", "toy/scores").stdout
+    )
+    assert r1(tmp_path, "store", "verify", "--fix").returncode == 0
+    assert ran(run(tmp_path)[1]) == ["reason", "scores"]
+    assert r1(tmp_path, "report", "toy").stderr == ""
+
+
 @pytest.mark.parametrize("file", ["cold/config.json", "problems/train/rows.parquet", "scores/scores.json"])
 def test_verify_finds_every_flipped_bit_and_fix_has_it_made_again(tmp_path: Path, file: str) -> None:
     run(tmp_path)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.why import findings
-from tests.pipelines.report_run import make_run, write_json, write_lines
+from tests.pipelines.report_run import make_run, seal, write_json, write_lines
 
 
 def rows(**curves: tuple[float, float]) -> list[dict[str, float]]:
@@ -63,6 +63,7 @@ def test_nothing_stands_out_in_a_good_run(tmp_path: Path) -> None:
 def test_each_trouble_of_reinforcement_learning(tmp_path: Path, curves: dict, said: str) -> None:
     run = make_run(tmp_path / "run")
     write_lines(run / "reason/metrics.jsonl", rows(**curves))
+    seal(run)
     assert told(run) == [said]
 
 
@@ -74,6 +75,7 @@ def test_troubles_of_the_other_stages(tmp_path: Path) -> None:
     scores = json.loads((run / "scores/scores.json").read_text())
     scores["models"]["cold"] |= {"finished": 0.4, "ungraded": 40}
     write_json(run / "scores/scores.json", scores)
+    seal(run)
     content = json.loads((run / "run.json").read_text())
     content["stages"]["final"] |= {"status": "failed", "error": "the loss is not a number; lower lr"}
     write_json(run / "run.json", content)
@@ -91,6 +93,7 @@ def test_the_command_says_it_in_plain_words(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
     assert done.returncode == 0 and done.stdout.startswith("nothing stands out")
     write_lines(run / "reason/metrics.jsonl", rows(finished=(0.9, 0.5), length=(100, 300)))
+    seal(run)
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
     assert done.stdout == (
         "reason: many answers are cut off before they end\n"
