@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.context import Context
 from pipelines.stage import StageError
+from rollout.factory import EngineKind
+from rollout.server_settings import Replicas, ServerUrls, StallSeconds, server_faults
 from rollout.types import Engine, Finish, Rollout, Sample, SamplingParams
 
 Row = Mapping[str, Any]
@@ -31,7 +33,10 @@ class DrawSettings(BaseModel):
     correct: tuple[str, ...] = Field(
         ("math", "code"), description="rewards that say an answer is right (value 1): one of them is enough"
     )
-    engine: Literal["auto", "vllm", "transformers"] = Field("auto", description="auto: vLLM where it is installed")
+    engine: EngineKind = Field("auto", description="see docs/engines.md; auto: vLLM where it is installed")
+    replicas: Replicas = 1
+    server_urls: ServerUrls = ()
+    stall_seconds: StallSeconds = 120.0
     engine_dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="precision of the engine; auto = bfloat16 on a GPU, float32 on a CPU"
     )
@@ -78,15 +83,20 @@ def check_engine(config: DrawSettings) -> list[str]:
         resolve_kind(config.engine)
     except ValueError as error:
         faults.append(str(error))
-    return faults
+    return [*faults, *server_faults(config.engine, config.replicas, config.server_urls)]
 
 
 def draw_and_grade(ctx: Context, model: Path, rows: Sequence[Row], draw: Draw, config: DrawSettings) -> list[Graded]:
     """`draw.n` graded completions for each row, in the rows' order. The engine is closed before this returns."""
     if not rows:
         raise StageError("there are no problems to draw from")
-    with ctx.progress(draw.journal.stem, len(rows)) as bar:
-        groups = draw_groups(model, rows, draw, config, bar)
+    from rollout.server import EngineFailure
+
+    try:
+        with ctx.progress(draw.journal.stem, len(rows)) as bar:
+            groups = draw_groups(model, rows, draw, config, bar)
+    except EngineFailure as error:
+        raise StageError(f"{error} (what was drawn is kept; the same command goes on from there)") from error
     return grade(ctx, rows, groups, config)
 
 
@@ -152,6 +162,9 @@ def _engine(model: Path, prompts: Sequence[Sequence[int]], seed: int, config: Dr
         max_num_seqs=config.max_num_seqs,
         kv_cache_gib=config.kv_cache_gib,
         gpu_memory=config.gpu_memory,
+        replicas=config.replicas,
+        server_urls=config.server_urls,
+        stall_seconds=config.stall_seconds,
         seed=seed,
     )
 

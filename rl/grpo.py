@@ -24,6 +24,7 @@ from rl.numbers import log_line
 from rl.trainer import Inputs, Trainer
 from rollout.canary import PROBE_LENGTH, Canary
 from rollout.factory import make_engine
+from rollout.server import EngineFailure
 from rollout.types import Engine, Scorer
 
 
@@ -91,7 +92,7 @@ def train_grpo(
     tenth of the steps (`reward_first`, `reward_last`, ...).
 
     Raises GrpoError or RouterError with one line where data, model and settings do not fit, CanaryFailure when trainer
-    and engine disagree after a sync.
+    and engine disagree after a sync, EngineFailure (after a checkpoint) when rollout servers fail for good.
     """
     began = time.monotonic()
     tokenizer, start = load_tokenizer(model_path), last_checkpoint(scratch)
@@ -117,10 +118,27 @@ def train_grpo(
         reporter.trainer = trainer
         if start is not None:
             resumed(int(start.name.rsplit("-", 1)[1]))
+        _train(trainer, start)
+        restarts = {"engine_restarts": engine.restarts} if hasattr(engine, "restarts") else {}
+    save_model(model, tokenizer, out_dir, dtype=config.save_dtype)
+    return {**_summary(reporter.lines, trainer), **restarts, "seconds": round(time.monotonic() - began, 1)}
+
+
+def _train(trainer: Trainer, start: Path | None) -> None:
+    """Run the loop; where the rollout servers give up, the updates made so far become a checkpoint first.
+
+    An engine is asked between updates only, so the trainer is in the state that a checkpoint of this step has.
+    """
+    try:
         with quiet():
             trainer.train(resume_from_checkpoint=str(start) if start else None)
-    save_model(model, tokenizer, out_dir, dtype=config.save_dtype)
-    return {**_summary(reporter.lines, trainer), "seconds": round(time.monotonic() - began, 1)}
+    except EngineFailure as failure:
+        step = trainer.state.global_step
+        if step and not (Path(trainer.args.output_dir) / f"checkpoint-{step}").exists():
+            with quiet():
+                trainer._save_checkpoint(trainer.model, trial=None)
+        kept = f"step {step} is saved; the same command goes on from there" if step else "no step was done yet"
+        raise EngineFailure(f"{failure} ({kept})") from failure
 
 
 def _engine_dtype(config: GrpoSettings) -> Literal["float32", "bfloat16"]:
@@ -140,6 +158,9 @@ def _make_engine(config: GrpoSettings, model_path: str | Path, length: int, dtyp
         gpu_memory=config.gpu_memory,
         # Compared with the trainer's log-probs, which are those at the sampling temperature.
         processed_logprobs=config.temperature != 1.0,
+        replicas=config.replicas,
+        server_urls=config.server_urls,
+        stall_seconds=config.stall_seconds,
         seed=seed,
     )
 

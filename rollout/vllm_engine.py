@@ -44,7 +44,7 @@ class VllmEngine:
         with process_state_kept(), quiet_stderr():
             from vllm import LLM
 
-            self._llm: Any = LLM(**_llm_arguments(str(model_path), self.options, seed))
+            self._llm: Any = LLM(**llm_arguments(str(model_path), self.options, seed))
         self.eos_ids = stop_token_ids(model_path)
 
     def generate(self, prompts_ids: Sequence[Sequence[int]], params: SamplingParams, n: int) -> list[list[Rollout]]:
@@ -127,7 +127,8 @@ def _sampled_logprobs(completion: Any) -> list[float]:
     return list(flat)
 
 
-def _llm_arguments(model_path: str, options: VllmOptions, seed: int) -> dict[str, Any]:
+def llm_arguments(model_path: str, options: VllmOptions, seed: int) -> dict[str, Any]:
+    """The keyword arguments of `vllm.LLM` for this model, these options and this machine."""
     import torch
     from transformers import AutoConfig
 

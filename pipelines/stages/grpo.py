@@ -61,6 +61,7 @@ def grpo(ctx: Context, config: GrpoConfig, *, model: Model, problems: list[Probl
     from rl.config import GrpoError
     from rl.grpo import train_grpo
     from rollout.canary import CanaryFailure
+    from rollout.server import EngineFailure
 
     rows = [row for part in problems for row in read_rows(part)]
     with Scorer(config.all_rewards(), list(ctx.rewards.values()), quarantine=ctx.out / "quarantine.jsonl") as scorer:
@@ -77,7 +78,7 @@ def grpo(ctx: Context, config: GrpoConfig, *, model: Model, problems: list[Probl
                 scratch=ctx.scratch,
                 resumed=ctx.resumed,
             )
-        except (CanaryFailure, ErrorBudgetExceeded, GrpoError, RouterError) as error:
+        except (CanaryFailure, EngineFailure, ErrorBudgetExceeded, GrpoError, RouterError) as error:
             raise StageError(str(error)) from error
     ctx.summary(**numbers)
     return Model(ctx.out / "model")
