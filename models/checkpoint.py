@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from shutil import disk_usage
 from typing import Any
 
 from models.router import BIAS
+from models.sealed import flaw, publish
 from models.tiny import ROUTER_FIELDS
+
+SAVING = ".saving"  # where a checkpoint is written before it counts
 
 
 @contextlib.contextmanager
@@ -49,6 +55,11 @@ def load_tokenizer(path: str | Path) -> Any:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(path)
+    for name in (
+        "is_local",
+        "local_files_only",
+    ):  # how it was loaded would be saved with it, by this process's environment
+        tokenizer.init_kwargs.pop(name, None)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -84,28 +95,121 @@ def complete_config(folder: str | Path, **fields: Any) -> None:
         file.write_text(json.dumps({**config, **fields}, indent=2) + "\n", encoding="utf-8")
 
 
-def last_checkpoint(folder: str | Path) -> Path | None:
-    """The newest complete `checkpoint-<step>` that a `Trainer` wrote into `folder`, or None.
+def last_checkpoint(folder: str | Path, say: Callable[[str], None] = lambda line: None) -> Path | None:
+    """The newest `checkpoint-<step>` in `folder` whose files are what was written, or None.
 
-    A kill in the middle of a save leaves trainer_state.json (written last) absent or cut off: that one is passed over.
+    A damaged or unfinished one is removed, so that it is never counted as one to fall back on; `say` gets a line about
+    it: what is wrong with it, and what is used instead.
     """
-    complete = []
-    for state in Path(folder).glob("checkpoint-*/trainer_state.json"):
-        with contextlib.suppress(json.JSONDecodeError):
-            complete.append((int(json.loads(state.read_text(encoding="utf-8"))["global_step"]), state.parent))
-    return max(complete)[1] if complete else None
+    found = _checkpoints(folder)
+    told: list[str] = []
+    sound = None
+    while found and sound is None:
+        newest = found.pop()
+        if wrong := flaw(newest):
+            told.append(f"{newest}: damaged, not used: {wrong}")
+            shutil.rmtree(newest, ignore_errors=True)
+        else:
+            sound = newest
+    instead = f"going on from {sound.name}" if sound else "no other checkpoint is left: starting anew"
+    for line in told:
+        say(f"{line}; {instead}")
+    return sound
+
+
+def step_of(checkpoint: str | Path) -> int:
+    """The number of optimizer steps after which a checkpoint was taken, from its name."""
+    return int(Path(checkpoint).name.rsplit("-", 1)[1])
+
+
+def _checkpoints(folder: str | Path) -> list[Path]:
+    """The checkpoint folders by step, damaged ones included."""
+    found = [path for path in Path(folder).glob("checkpoint-*") if path.is_dir() and path.name[11:].isdigit()]
+    return sorted(found, key=step_of)
 
 
 class WholeCheckpoints:
-    """Mix-in for `Trainer` classes (put it first): resuming restores every weight of a Mixture-of-Experts.
+    """Mix-in for `Trainer` classes (put it first): checkpoints that appear whole or not at all, and resume whole.
+
+    A checkpoint is written to `.saving`, sealed with the digest of every file (`models.sealed`) and moved into place;
+    only then the ones before it go, but for the newest `args.save_total_limit` and those named in `protected`.
+    Disks: OSError (ENOSPC) before the first step where what the run will write cannot fit, and when one fills up.
 
     transformers 5.17 writes a checkpoint's experts apart and loads it with a non-strict `load_state_dict` into a model
-    whose experts are fused: all experts keep their starting values, with nothing but a warning to show for it.
+    whose experts are fused: all experts keep their starting values, with nothing but a warning to show for it. And a
+    run that resumes from its last step, but not at the end of an epoch, does one step too many.
     """
+
+    protected: frozenset[str] = frozenset()
+    """Names of checkpoint folders that stay, however old."""
+
+    args: Any
+    model: Any
+    state: Any
+    accelerator: Any
+    callback_handler: Any
+    control: Any
+
+    def train(self, resume_from_checkpoint: str | None = None, **kwargs: Any) -> Any:
+        saving = Path(self._get_output_dir(None))
+        shutil.rmtree(saving, ignore_errors=True)  # what a kill left
+        self._require_room(saving.parent)
+        try:
+            if resume_from_checkpoint and 0 < self.args.max_steps <= step_of(resume_from_checkpoint):
+                return self._take_as_trained(resume_from_checkpoint)
+            return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)  # type: ignore[misc]
+        except RuntimeError as error:
+            # torch.save does not say why a write failed.
+            if saving.exists() and disk_usage(saving).free < 2**20:
+                raise OSError(errno.ENOSPC, "No space left on device", str(saving)) from error
+            raise
+        finally:
+            shutil.rmtree(saving, ignore_errors=True)
+
+    def _take_as_trained(self, checkpoint: str) -> None:
+        from transformers import TrainerState
+
+        self._load_from_checkpoint(checkpoint)
+        self.state = TrainerState.load_from_json(str(Path(checkpoint) / "trainer_state.json"))
+        self.control = self.callback_handler.on_train_end(self.args, self.state, self.control)
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """No model card among the checkpoints."""
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return str(Path(super()._get_output_dir(trial)) / SAVING)  # type: ignore[misc]
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)  # type: ignore[misc]
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            made = Path(self._get_output_dir(trial)) / f"checkpoint-{self.state.global_step}"
+            folder = made.parents[1]
+            publish(made, folder / made.name)
+            old = [path for path in _checkpoints(folder) if path.name not in self.protected]
+            for path in old[: -self.args.save_total_limit]:
+                shutil.rmtree(path, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+
+    def _require_room(self, folder: Path) -> None:
+        """Weights and AdamW's two moments for each checkpoint kept and the one being written, and the model itself."""
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = sum(p.numel() * p.element_size() for p in self.model.parameters())
+        moments = sum(2 * p.numel() * p.element_size() for p in self.model.parameters() if p.requires_grad)
+        saves = self.args.save_strategy != "no"
+        needed = weights + saves * (self.args.save_total_limit + 1) * (weights + moments)
+        there = sum(file.stat().st_size for path in _checkpoints(folder) for file in path.rglob("*") if file.is_file())
+        if (free := disk_usage(folder).free + there) < needed:
+            raise OSError(
+                errno.ENOSPC,
+                f"the model and its checkpoints take about {needed / 1e6:,.0f} MB and {free / 1e6:,.0f} MB are free "
+                "(fewer checkpoints: keep, save_every: 0)",
+                str(folder),
+            )
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any | None = None) -> None:
         sharded = getattr(self, "is_fsdp_enabled", False) or getattr(self, "is_deepspeed_enabled", False)
-        model = model if model is not None else self.model  # type: ignore[attr-defined]
+        model = model if model is not None else self.model
         if sharded or not hasattr(model, "config"):
             super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
             return

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
@@ -54,6 +54,9 @@ def run(
     until: Annotated[str | None, typer.Option(metavar="STAGE", help="stop after this stage")] = None,
     set_: Set = None,
     workdir: Workdir = Path("runs"),
+    log: Annotated[
+        Literal["text", "json"], typer.Option(help="text for people; json: one event a line, nothing else on stdout")
+    ] = "text",
 ) -> None:
     """Run a pipeline; what is made already is not made again.
 
@@ -64,17 +67,25 @@ def run(
       r1 run pipeline.yaml
       r1 run pipeline.yaml --until reason
       r1 run pipeline.yaml --set seed=1 --set name=demo-1 --set stages.reason.with.steps=20
+      r1 run pipeline.yaml --log json --set report_to=[tensorboard]
     """
-    from pipelines import config, runner
+    from pipelines import config, events, runner
+    from pipelines import show as showing
+    from pipelines.trackers import trackers
 
-    pipeline = config.load(file, set_ or ())
-    names = [node.name for node in pipeline.nodes]
-    if until is not None and until not in names:
-        raise ConfigError([f"--until {until}: no such stage ({did_you_mean(until, names)})"])
-    console = cli_stages.console()
-    code = runner.run(pipeline, workdir, console, until=until)
-    if code == runner.DONE:
-        _closing_words(workdir / pipeline.name, console)
+    with events.reporting(log) as (console, tell):
+        pipeline = config.load(file, set_ or ())
+        names = [node.name for node in pipeline.nodes]
+        if until is not None and until not in names:
+            raise ConfigError([f"--until {until}: no such stage ({did_you_mean(until, names)})"])
+        code = runner.run(pipeline, workdir, console, until=until, listeners=[tell, *trackers(pipeline, workdir)])
+        folder = workdir / pipeline.name
+        if log == "json":
+            ended = showing.content(folder)
+            about = {"status": ended["status"], "exit": code, "folder": str(folder), "scores": ended["scores"]}
+            tell({"event": "result", **about})
+        elif code == runner.DONE:
+            _closing_words(folder, console)
     raise typer.Exit(code)
 
 
@@ -88,21 +99,43 @@ def _closing_words(folder: Path, console: Console) -> None:
 
 
 @app.command()
-def plan(file: File, set_: Set = None, workdir: Workdir = Path("runs")) -> None:
-    """What `r1 run` would do: each stage cached, stale or new, with the reason and the likely cost.
+def plan(
+    file: File,
+    set_: Set = None,
+    workdir: Workdir = Path("runs"),
+    hardware: Annotated[
+        str | None, typer.Option(metavar="COUNTxDEVICE", help="also estimate memory, time and cost there, as 8xh800")
+    ] = None,
+    price: Annotated[
+        float, typer.Option(metavar="DOLLARS", help="of a device for an hour; 2 is DeepSeek's figure")
+    ] = 2.0,
+    fill: Annotated[
+        float, typer.Option(metavar="SHARE", min=0.001, max=0.999, help="tokens of a sequence as a share of its limit")
+    ] = 0.163,
+) -> None:
+    """What `r1 run` would do: each stage cached, stale or new, with the reason and the time it is likely to take.
+
+    Times are measured: what past runs of the store took, for the work that this file asks for. With --hardware they
+    are also estimated from the sizes alone, with the assumptions told.
 
     \b
       r1 plan pipeline.yaml
       r1 plan pipeline.yaml --set stages.reason.with.steps=70
+      r1 plan pipeline.yaml --hardware 8xh800 --price 2
     """
     from pipelines import config
     from pipelines import plan as planning
+    from pipelines.estimate import estimates
+    from pipelines.hardware import parse_hardware
     from pipelines.run_folder import RunFolder
     from pipelines.store import Store
 
+    devices = parse_hardware(hardware) if hardware else None
     pipeline = config.load(file, set_ or ())
     rows = planning.rows(pipeline, RunFolder(workdir, pipeline.name), Store(workdir / "store"))
-    typer.echo(planning.table(rows))
+    typer.echo(planning.table(rows, hint=devices is None))
+    if devices is not None:
+        typer.echo(f"\n{estimates(rows, devices, price, fill)}")
 
 
 @app.command()
@@ -183,17 +216,22 @@ def doctor(
         list[str] | None,
         typer.Option(metavar="FOLDER|random:NAME", help="compare trainer and engine on this model; repeat for several"),
     ] = None,
+    template: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FOLDER", help="check the chat template and tokenizer of this model; repeat for several"),
+    ] = None,
     write: Annotated[Path | None, typer.Option(metavar="FILE", help="put the table into this Markdown page")] = None,
     limit: Annotated[float, typer.Option(metavar="SECONDS", help="time for one model in one precision")] = 300.0,
 ) -> None:
-    """What this machine offers: versions, devices, whether vLLM and the code sandbox work. Takes some seconds.
+    """What this machine offers: versions, bad combinations, devices, whether vLLM and the sandbox work. Takes seconds.
 
     With --model instead: does the rollout engine have the trainer's weights? Log-probs compared on load and after
     each of five updates of every tensor, in fp32 and bf16. The folder is only read. Exit 1 if a model disagrees or
-    does not run.
+    does not run. With --template: is its chat template fit for training with thinking? Exit 1 if not.
 
     \b
       r1 doctor
+      r1 doctor --template runs/demo/cold
       r1 doctor --model runs/demo/cold
       r1 doctor --model random:qwen3_moe --model random:llama
       r1 doctor --model random:all --write docs/fidelity.md
@@ -204,10 +242,10 @@ def doctor(
         raise typer.Exit(0 if fidelity.report(model or [], write, limit) else 1)
     from pipelines import doctor as checks
 
-    lines = checks.lines()
-    for ok, what, found in lines:
-        typer.echo(f"{'ok  ' if ok else 'FAIL'} {what:<12} {found}")
-    raise typer.Exit(0 if all(ok for ok, _, _ in lines) else 1)
+    lines = checks.template_lines(template) if template else checks.lines()
+    for line in lines:
+        typer.echo(checks.text(line))
+    raise typer.Exit(1 if any(ok is False for ok, _, _ in lines) else 0)
 
 
 app.add_typer(cli_rewards.app, name="rewards")

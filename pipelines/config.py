@@ -16,12 +16,14 @@ from pipelines.graph import Node as StageNode
 from pipelines.graph import Pipeline, cycle, ordered
 from pipelines.source import Mistakes, did_you_mean
 from pipelines.stage import Stage, StageConfig, known_stages
+from pipelines.trackers import FOLDER as TRACKED
+from pipelines.trackers import TRACKERS, missing
 
-TOP = ("name", "seed", "rewards", "stages")
+TOP = ("name", "seed", "rewards", "report_to", "stages")
 PER_STAGE = ("use", "from", "with", "needs")
 FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 STAGE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
-TAKEN = ("store",)  # folders beside the runs
+TAKEN = ("store", TRACKED)  # folders beside the runs
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Pipeline:
@@ -48,9 +50,10 @@ def build(root: Node, mistakes: Mistakes, *, file: Path, overrides: tuple[str, .
     name = _name(top.get("name"), file, mistakes)
     seed = _seed(top.get("seed"), mistakes)
     rewards = _plugins(top.get("rewards"), base, mistakes)
+    report_to = _trackers(top.get("report_to"), mistakes)
     nodes = _stages(root, top.get("stages"), base, rewards, mistakes)
     mistakes.stop()
-    return Pipeline(name, seed, rewards, nodes, file, base, overrides)
+    return Pipeline(name, seed, rewards, nodes, file, base, overrides, report_to)
 
 
 def _name(entry: tuple[Node, Node] | None, file: Path, mistakes: Mistakes) -> str:
@@ -91,9 +94,27 @@ def _plugins(entry: tuple[Node, Node] | None, base: Path, mistakes: Mistakes) ->
             found[node.value] = file
             continue
         near = sorted(p.name for p in file.parent.glob("*.py")) if file.parent.is_dir() else []
-        hint = did_you_mean(file.name, near) or f"looked for {file.name} in {node.value.rpartition('/')[0] or '.'}/"
+        place = node.value.rpartition("/")[0] or "."
+        hint = did_you_mean(file.name, near) or f"put it into {place}/ or correct the path"
         mistakes.add(node, path, f"no such plugin file: {node.value}", hint)
     return found
+
+
+def _trackers(entry: tuple[Node, Node] | None, mistakes: Mistakes) -> tuple[str, ...]:
+    """Names of trackers, each known and installed."""
+    if entry is None or source.is_null(entry[1]):
+        return ()
+    nodes = source.items(entry[1]) if isinstance(entry[1], SequenceNode) else [entry[1]]
+    names = []
+    for i, node in enumerate(nodes):
+        name = node.value if isinstance(node, ScalarNode) else ""
+        if name not in TRACKERS:
+            what, hint = f"no such tracker: {source.describe(node)}", did_you_mean(str(name), TRACKERS)
+            mistakes.add(node, f"report_to.{i}", what, hint)
+        elif fault := missing(name):
+            mistakes.add(node, f"report_to.{i}", fault)
+        names.append(str(name))
+    return tuple(dict.fromkeys(names))
 
 
 def _stages(
@@ -180,7 +201,9 @@ def _config(
         mistakes.add(block or key, path, message)
     for file in stage.files(config) if stage.files else ():
         if not (base / Path(file).expanduser()).exists():
-            mistakes.add(block or key, path, f"no such file: {file}", f"looked in {base}")
+            mistakes.add(
+                block or key, path, f"no such file: {file}", f"looked in {base}: put it there or correct the path"
+            )
     return config
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
+
+from pipelines import journal
+from pipelines.events import Listener, silent
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,6 +19,28 @@ if TYPE_CHECKING:
 
 METRICS = "metrics.jsonl"
 PLAIN_EVERY = 30.0  # seconds between progress lines where there is no terminal
+
+
+@dataclass
+class Pace:
+    """How fast one task of work went, as its progress bar saw it: what `r1 plan` predicts the next run from.
+
+    first: units of the first advance, which took `first_s` seconds from the bar's making: starting up is in there.
+    rest: units of all later ones, in `rest_s` seconds.
+    """
+
+    what: str
+    first: int = 0
+    first_s: float = 0.0
+    rest: int = 0
+    rest_s: float = 0.0
+
+    def note(self, units: int, seconds: float) -> None:
+        """`units` more are done, `seconds` after the bar was made."""
+        if not self.first:
+            self.first, self.first_s = units, round(seconds, 3)
+        else:
+            self.rest, self.rest_s = self.rest + units, round(seconds - self.first_s, 3)
 
 
 @dataclass
@@ -39,7 +63,9 @@ class Context:
     base: Path = field(default_factory=Path)
     run: Path | None = None
     console: Console | None = None
+    listen: Listener = silent
     numbers: dict[str, Any] = field(default_factory=dict)
+    _paces: list[Pace] = field(default_factory=list)
     _bars: Bars | None = None
 
     def resolve(self, path: str) -> Path:
@@ -48,22 +74,26 @@ class Context:
 
     def log(self, step: int, **numbers: Any) -> None:
         """Append one line of metrics to `metrics.jsonl`: the step, the numbers and the time (s since the epoch)."""
-        line = json.dumps({"step": step, **numbers, "time": round(time.time(), 3)}, default=_plain) + "\n"
+        line = json.dumps({"step": step, **numbers, "time": round(time.time(), 3)}, default=_plain)
         # The copy in scratch is what a killed run leaves behind for `resumed`.
-        fresh = not (self.out / METRICS).exists()
+        if not (self.out / METRICS).exists():
+            (self.scratch / METRICS).unlink(missing_ok=True)
+        journal.append(self.scratch / METRICS, json.loads(line))
         with (self.out / METRICS).open("a") as file:
-            file.write(line)
-        with (self.scratch / METRICS).open("w" if fresh else "a") as file:
-            file.write(line)
+            file.write(line + "\n")
+        self.listen({"event": "step", **json.loads(line)})
 
-    def resumed(self, step: int) -> None:
-        """Call once when going on from a checkpoint taken after `step`: brings back the metrics logged up to it."""
-        old = self.scratch / METRICS
-        if not old.exists():
-            return
-        kept = [line for line in old.read_text().splitlines() if _step_of(line, default=step + 1) <= step]
-        (self.out / METRICS).write_text("".join(line + "\n" for line in kept))
-        shutil.copyfile(self.out / METRICS, old)
+    def resumed(self, step: int) -> list[dict[str, Any]]:
+        """Call once when going on from a checkpoint taken after `step`: brings back the metrics logged up to it, and
+        returns them."""
+        self.listen({"event": "resumed", "step": step})
+        lines = journal.read(self.scratch / METRICS)
+        kept = [line for line in lines if line is not None and line["step"] <= step]
+        if None in lines:
+            self.say(f"{self.scratch / METRICS}: a damaged line is left out of the curves")
+        (self.out / METRICS).write_text("".join(json.dumps(line) + "\n" for line in kept))
+        journal.rewrite(self.scratch / METRICS, kept)
+        return kept
 
     def summary(self, **numbers: Any) -> None:
         """Put numbers (JSON values) into the manifest, where `r1 show` and the report find them."""
@@ -75,6 +105,7 @@ class Context:
 
     def say(self, message: str) -> None:
         """One line for the reader of the terminal."""
+        self.listen({"event": "message", "text": message.strip()})
         if self.console is not None:
             self.console.print(message, markup=False, highlight=False, soft_wrap=True)
 
@@ -90,6 +121,10 @@ class Context:
             self._bars.start()
         return self._bars
 
+    def speeds(self) -> list[dict[str, Any]]:
+        """How fast each task of work went, for the manifest."""
+        return [asdict(pace) for pace in self._paces if pace.first]
+
     def close(self) -> None:
         """Take the live display down. The runner calls it; calling it twice is fine."""
         if self._bars is not None:
@@ -103,12 +138,16 @@ class Progress:
     def __init__(self, ctx: Context, description: str, total: int | None) -> None:
         self._ctx, self._description, self._total = ctx, description, total
         self._done, self._said = 0, time.monotonic()
+        self._began, self._pace = self._said, Pace(description)
+        ctx._paces.append(self._pace)
         self._bars = ctx.bars()
         if self._bars is not None:
             self._task = self._bars.add_task(description, total=total, notes="")
 
     def advance(self, n: int = 1, **fields: Any) -> None:
         self._done += n
+        if n:
+            self._pace.note(n, time.monotonic() - self._began)
         notes = " ".join(f"{key}={_short(value)}" for key, value in fields.items())
         if self._bars is not None:
             self._bars.update(self._task, advance=n, notes=notes)
@@ -128,13 +167,6 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _step_of(line: str, default: int) -> int:
-    try:
-        return int(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):  # the last line of a killed process may be cut off
-        return default
 
 
 def _plain(value: Any) -> Any:

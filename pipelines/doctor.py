@@ -9,16 +9,50 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines import provenance
+from pipelines import combinations, provenance
 
-Line = tuple[bool, str, str]  # fine or not, what, what was found
+Line = tuple[bool | None, str, str]  # fine (None: works, worth knowing), what, what was found
 
 
 def lines() -> list[Line]:
     """All checks, in the order in which they matter."""
     found = provenance.versions()
     versions = ", ".join(f"{name} {number}" for name, number in found.items())
-    return [(True, "versions", versions), _torch(), _vllm(), *_sandbox(), (True, "commit", _commit())]
+    first: list[Line] = [(True, "versions", versions), _torch(), *_combinations()]
+    return [*first, _vllm(), *_sandbox(), (True, "commit", _commit())]
+
+
+def template_lines(folders: Sequence[str]) -> list[Line]:
+    """What `pipelines.template_lint` finds in the chat template of each model folder.
+
+    Raises:
+        ConfigError: one of them holds no tokenizer.
+    """
+    from pipelines.artifacts import Model
+    from pipelines.edges import locate
+    from pipelines.source import ConfigError
+    from pipelines.template_lint import lint_folder
+
+    found: list[Line] = []
+    for text in folders:
+        folder = locate(Path(text).resolve(), Model) or Path(text)
+        if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json")):
+            raise ConfigError([f"--template {text}: no tokenizer there (a folder with tokenizer.json in it)"])
+        found += [(one.ok, one.what, one.found) for one in lint_folder(folder)]
+    return found
+
+
+def text(line: Line) -> str:
+    """One line as it is printed."""
+    ok, what, found = line
+    return f"{'note' if ok is None else 'ok  ' if ok else 'FAIL'} {what:<12} {found}"
+
+
+def _combinations() -> list[Line]:
+    machine = combinations.here()
+    bad: list[Line] = [(level, "combination", found) for level, found in combinations.known_bad(machine)]
+    note: list[Line] = [(None, "combination", found)] if (found := combinations.amx_note(machine)) else []
+    return [*(bad or [(True, "combination", "none that is known to be bad")]), *note]
 
 
 def _commit() -> str:
@@ -76,25 +110,3 @@ def _layers(level: dict[str, Any]) -> list[str]:
     layers = ", ".join(name for name, there in have.items() if there)
     without = f"; not {', '.join(lack)}" if lack else ""
     return [f"namespaces: {' '.join(level['namespaces']) or refused}", f"layers: {layers}{without}"]
-
-
-def fidelity(models: Sequence[str], page: Path | None, limit: float) -> bool:
-    """Compare trainer and engine on each model, print the table row by row; whether all agree."""
-    from pipelines import fidelity
-    from pipelines.source import ConfigError
-
-    if not models:
-        raise ConfigError(["--write needs --model: `r1 doctor --model random:all --write FILE`"])
-    if limit <= 0:
-        raise ConfigError([f"--limit {limit:g}: a number of seconds above 0"])
-    wanted = fidelity.targets(models)
-    if page is not None:
-        fidelity.check_page(page)
-    measured = []
-    print(fidelity.markdown(fidelity.HEAD))
-    for row in fidelity.rows(wanted, limit):
-        print(fidelity.markdown(fidelity.cells(row)), flush=True)
-        measured.append(row)
-    if page is not None:
-        fidelity.write_page(page, measured)
-    return all(row.judged[0] for row in measured)

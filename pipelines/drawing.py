@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +12,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipelines import journal
 from pipelines.context import Context
 from pipelines.stage import StageError
 from rollout.factory import EngineKind
 from rollout.server_settings import Replicas, ServerUrls, StallSeconds, server_faults
-from rollout.types import Engine, Finish, Rollout, Sample, SamplingParams
+from rollout.types import Engine, Finish, Rollout, Sample, SamplingParams, Scorer
 
 Row = Mapping[str, Any]
 Group = list[tuple[str, int, Finish]]  # the completions of one problem: text, tokens, how each ended
@@ -45,7 +46,7 @@ class DrawSettings(BaseModel):
         None, gt=0, description="the engine's cache on a CPU, GiB; empty = enough for max_num_seqs, at most 4"
     )
     gpu_memory: float = Field(0.8, gt=0, lt=1, description="share of the GPU's memory for the engine")
-    chunk: int = Field(128, ge=1, description="problems drawn between two entries of the resume journal")
+    chunk: int = Field(128, ge=1, description="problems drawn, graded and kept on the disk at a time")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +64,13 @@ class Graded:
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """What to draw: `n` completions for each problem, and the journal file that makes it resumable."""
+    """What to draw: `n` completions for each problem; and the file in which `draw_groups` notes what it has drawn."""
 
     n: int
     temperature: float
     top_p: float
     seed: int
-    journal: Path
+    journal: Path | None = None
 
 
 def check_engine(config: DrawSettings) -> list[str]:
@@ -88,52 +89,82 @@ def check_engine(config: DrawSettings) -> list[str]:
 
 def draw_and_grade(ctx: Context, model: Path, rows: Sequence[Row], draw: Draw, config: DrawSettings) -> list[Graded]:
     """`draw.n` graded completions for each row, in the rows' order. The engine is closed before this returns."""
+    assert draw.journal is not None
     if not rows:
         raise StageError("there are no problems to draw from")
     from rollout.server import EngineFailure
 
     try:
         with ctx.progress(draw.journal.stem, len(rows)) as bar:
-            groups = draw_groups(model, rows, draw, config, bar)
+            groups = draw_groups(model, rows, draw, draw.journal, config, bar, ctx.say)
     except EngineFailure as error:
         raise StageError(f"{error} (what was drawn is kept; the same command goes on from there)") from error
     return grade(ctx, rows, groups, config)
 
 
-def draw_groups(model: Path, rows: Sequence[Row], draw: Draw, config: DrawSettings, bar: Any) -> list[Group]:
+def draw_groups(
+    model: Path,
+    rows: Sequence[Row],
+    draw: Draw,
+    file: Path,
+    config: DrawSettings,
+    bar: Any,
+    say: Callable[[str], None],
+) -> list[Group]:
     """(text, tokens, finish) of `draw.n` completions for each row; the text is without its end token."""
+    groups = _read_journal(file, say)
+    bar.advance(len(groups))
+    if len(groups) == len(rows):
+        return groups
+    missing = range(len(groups), len(rows), config.chunk)
+    with closing(draw_chunks(model, rows, draw, config, missing)) as chunks:
+        for first, texts in chunks:
+            groups += texts
+            journal.append(file, {"first": first, "groups": texts})
+            bar.advance(len(texts), tokens=mean_tokens(texts))
+    return groups
+
+
+def draw_chunks(
+    model: Path, rows: Sequence[Row], draw: Draw, config: DrawSettings, firsts: Iterable[int]
+) -> Generator[tuple[int, list[Group]], None, None]:
+    """(index of its first row, groups) of each chunk of `config.chunk` rows that begins at one of `firsts`.
+
+    What a chunk holds depends on its place among `rows`, not on the chunks drawn before it. The engine is there while
+    the iterator is open.
+    """
     from models.chat import render_prompt
     from models.checkpoint import load_tokenizer
     from rollout.sampling import sample_chunks
 
-    groups = _read_journal(draw.journal)
-    bar.advance(len(groups))
-    if len(groups) == len(rows):
-        return groups
     tokenizer = load_tokenizer(model)
     prompts = [render_prompt(tokenizer, row, config.template) for row in rows]
     params = SamplingParams(draw.temperature, draw.top_p, config.max_tokens, draw.seed)
-    with closing(_engine(model, prompts, draw.seed, config)) as engine, draw.journal.open("a") as journal:
-        for _, drawn in sample_chunks(engine, prompts, params, draw.n, chunk=config.chunk, start=len(groups)):
-            texts: list[Group] = [[_text(tokenizer, rollout) for rollout in group] for group in drawn]
-            groups += texts
-            journal.write(json.dumps(texts) + "\n")
-            journal.flush()
-            bar.advance(len(texts), tokens=round(fmean(n for group in texts for _, n, _ in group)))
-    return groups
+    with closing(_engine(model, prompts, draw.seed, config)) as engine:
+        for first in firsts:
+            upto = prompts[: first + config.chunk]
+            for _, drawn in sample_chunks(engine, upto, params, draw.n, chunk=config.chunk, start=first):
+                yield first, [[_text(tokenizer, rollout) for rollout in group] for group in drawn]
 
 
-def _read_journal(file: Path) -> list[Group]:
-    """The groups of all whole chunks in the journal; a line cut off by a kill is taken out of the file."""
-    whole: list[str] = []
+def mean_tokens(groups: Sequence[Group]) -> int:
+    """Tokens of a completion, on average."""
+    return round(fmean(n for group in groups for _, n, _ in group))
+
+
+def _read_journal(file: Path, say: Callable[[str], None]) -> list[Group]:
+    """The groups of all chunks up to the first that is damaged or cut off by a kill; what follows leaves the file."""
+    lines = journal.read(file)
     groups: list[Group] = []
-    for line in file.read_text().splitlines() if file.exists() else []:
-        try:
-            groups += [[(text, n, finish) for text, n, finish in group] for group in json.loads(line)]
-        except json.JSONDecodeError:
+    whole = []
+    for line in lines:
+        if line is None or line["first"] != len(groups):
             break
+        groups += [[(text, n, finish) for text, n, finish in group] for group in line["groups"]]
         whole.append(line)
-    file.write_text("".join(line + "\n" for line in whole))
+    if len(whole) < len(lines):
+        say(f"{file}: entry {len(whole) + 1} of {len(lines)} is damaged: drawing again from problem {len(groups)} on")
+        journal.rewrite(file, whole)
     return groups
 
 
@@ -171,15 +202,22 @@ def _engine(model: Path, prompts: Sequence[Sequence[int]], seed: int, config: Dr
 
 def grade(ctx: Context, rows: Sequence[Row], groups: Sequence[Group], config: DrawSettings) -> list[Graded]:
     """Every completion with its verdict. A sample whose grading failed goes to quarantine.jsonl with correct None."""
-    from rewards.scorer import ErrorBudgetExceeded, Scorer
+    from rewards import scorer as graders
 
     plugins = list(ctx.rewards.values())
+    with graders.Scorer(config.rewards, plugins, quarantine=ctx.out / "quarantine.jsonl") as scorer:
+        return grade_with(scorer, rows, groups, config)
+
+
+def grade_with(scorer: Scorer, rows: Sequence[Row], groups: Sequence[Group], config: DrawSettings) -> list[Graded]:
+    """Every completion with its verdict, by a scorer that stays open."""
+    from rewards.scorer import ErrorBudgetExceeded
+
     samples = [[_sample(row, *drawn) for drawn in group] for row, group in zip(rows, groups, strict=True)]
-    with Scorer(config.rewards, plugins, quarantine=ctx.out / "quarantine.jsonl") as scorer:
-        try:
-            scored = scorer(samples)
-        except ErrorBudgetExceeded as error:
-            raise StageError(str(error)) from error
+    try:
+        scored = scorer(samples)
+    except ErrorBudgetExceeded as error:
+        raise StageError(str(error)) from error
     graded = []
     for p, group in enumerate(samples):
         for g, sample in enumerate(group):

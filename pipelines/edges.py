@@ -79,7 +79,7 @@ def _ref(
     if text.startswith(PATH_STARTS):
         start = Path.cwd() if node.start_mark.name.startswith("--") else base
         folder = (start / Path(text).expanduser()).resolve()
-        found = _locate(folder, slot.type)
+        found = locate(folder, slot.type)
         if found is None:
             what = "no such folder" if not folder.is_dir() else f"is no {slot.type.__name__}"
             mistakes.add(node, path, f"{text}: {what}", f"needs a folder with {MARKS[slot.type]}")
@@ -106,7 +106,7 @@ def _ref(
     return Ref(label or text, stage=name, output=output)
 
 
-def _locate(folder: Path, kind: type[Artifact]) -> Path | None:
+def locate(folder: Path, kind: type[Artifact]) -> Path | None:
     """The folder of an artifact of this type: itself, or the only output of this type that a stage left in it."""
     for root in (folder, folder.parent):
         made = read_made(root)

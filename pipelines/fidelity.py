@@ -19,6 +19,8 @@ from pathlib import Path
 
 from models.zoo import ARCHITECTURES
 from pipelines import provenance
+from pipelines.artifacts import Model
+from pipelines.edges import locate
 from pipelines.source import ConfigError, did_you_mean
 from rollout.fidelity import RANDOM, ROUNDS, Round, read_rounds, verdict
 
@@ -77,10 +79,12 @@ def targets(models: Sequence[str]) -> list[str]:
             found += [RANDOM + name for name in ARCHITECTURES]
         elif model.startswith(RANDOM) and name not in ARCHITECTURES:
             mistakes.append(f"--model {model}: no such architecture ({did_you_mean(name, ['all', *ARCHITECTURES])})")
-        elif not model.startswith(RANDOM) and not (Path(model) / "config.json").is_file():
+        elif model.startswith(RANDOM):
+            found.append(model)
+        elif (folder := locate(Path(model).resolve(), Model)) is None:
             mistakes.append(f"--model {model}: no model folder (a config.json in it); for a random one: {RANDOM}NAME")
         else:
-            found.append(model)
+            found.append(model if (Path(model) / "config.json").is_file() else str(folder))
     if mistakes:
         raise ConfigError(mistakes)
     return list(dict.fromkeys(found))

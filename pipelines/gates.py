@@ -205,15 +205,18 @@ def paired(rows: Sequence[Mapping[str, Any]], model: str, other: str) -> tuple[f
     test: under the null each problem's difference is as likely to have the other sign), and the number of problems
     that both have graded samples of.
     """
+    gaps = differences(rows, model, other)
+    return (sum(gaps) / FINEST / len(gaps), sign_flip(gaps), len(gaps)) if gaps else (0.0, 1.0, 0)
+
+
+def differences(rows: Sequence[Mapping[str, Any]], model: str, other: str) -> list[int]:
+    """Pass@1 of a model minus that of another, in 1/FINEST, for each problem that both have graded samples of."""
     shares: dict[str, dict[str, list[bool]]] = {model: {}, other: {}}
     for row in rows:
         if row["model"] in shares and row["correct"] is not None:
             shares[row["model"]].setdefault(str(row["id"]), []).append(bool(row["correct"]))
     both = sorted(shares[model].keys() & shares[other].keys())
-    gaps = [_share(shares[model][one]) - _share(shares[other][one]) for one in both]
-    if not gaps:
-        return 0.0, 1.0, 0
-    return sum(gaps) / FINEST / len(gaps), sign_flip(gaps), len(gaps)
+    return [_share(shares[model][one]) - _share(shares[other][one]) for one in both]
 
 
 def _share(verdicts: Sequence[bool]) -> int:

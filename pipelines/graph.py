@@ -56,7 +56,8 @@ class Node:
 class Pipeline:
     """A checked pipeline: `nodes` come in an order in which each finds its inputs made.
 
-    rewards: plugin files as written -> absolute path. base: the folder that relative paths start from.
+    rewards: plugin files as written -> absolute path. base: the folder that relative paths start from. report_to: names
+    of trackers that get the numbers of its stages.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Pipeline:
     file: Path
     base: Path
     overrides: tuple[str, ...] = field(default=())
+    report_to: tuple[str, ...] = ()
 
     def node(self, name: str) -> Node:
         return next(node for node in self.nodes if node.name == name)

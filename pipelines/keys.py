@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from models.sealed import file_digest
 from pipelines.graph import Node
 
 MANIFEST = "manifest.json"
@@ -62,11 +63,6 @@ def identify(
     }
     config = node.config.model_dump(mode="json")
     return Identity(stage.name, stage.version, config, stage_seed(seed, node.name), inputs, plugins, files)
-
-
-def file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def files_of(folder: Path) -> list[str]:

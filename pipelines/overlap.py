@@ -63,6 +63,16 @@ def word_ids(text: str, known: dict[str, int]) -> list[int]:
     return ids
 
 
+def shingles(words: Sequence[int]) -> frozenset[int]:
+    """The 3-grams of a text's words; a shorter text is one."""
+    return frozenset(hash(tuple(words[i : i + SHINGLE])) for i in range(max(1, len(words) - SHINGLE + 1)))
+
+
+def jaccard(one: frozenset[int], other: frozenset[int]) -> float:
+    """What two sets of shingles share, 0..1."""
+    return len(one & other) / len(one | other)
+
+
 class Hasher:
     """Turns texts into batches of hashes."""
 
@@ -169,8 +179,7 @@ class Overlap:
         return self.hasher.grams(batch.ids, starts, batch.ends, self.ngram, short=False)
 
     def _shingles(self, batch: Batch, row: int) -> frozenset[int]:
-        words = batch.words(row).tolist()
-        return frozenset(hash(tuple(words[i : i + SHINGLE])) for i in range(max(1, len(words) - SHINGLE + 1)))
+        return shingles(batch.words(row).tolist())
 
     def _sorted(self, values: Any, rows: Any) -> tuple[Any, Any]:
         order = self.np.argsort(values, kind="stable")
@@ -220,8 +229,7 @@ class Overlap:
                     found[row] = Hit("near", pair[1], share)
 
     def _jaccard(self, batch: Batch, row: int, other: int) -> float:
-        mine, theirs = self._shingles(batch, row), self.shingles[other]
-        return len(mine & theirs) / len(mine | theirs)
+        return jaccard(self._shingles(batch, row), self.shingles[other])
 
 
 def repeats(texts: Iterable[str], *, near: float = 0.8) -> dict[int, Hit]:

@@ -8,28 +8,38 @@ from typing import Any, Literal
 
 from pipelines.graph import Node, Pipeline
 from pipelines.keys import Identity
+from pipelines.measured import History
 from pipelines.resolve import Resolver
 from pipelines.run_folder import RunFolder
+from pipelines.shapes import Shape
 from pipelines.store import Made, Store, damage, read_made
+from pipelines.work import Outlook, Work
 
 Status = Literal["cached", "stale", "new"]
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One stage of a plan. `cost_s`: seconds that the last stage of this kind took; None when none has run."""
+    """One stage of a plan. `cost_s`: seconds that `runs` past runs lead one to expect; None when there are none.
+
+    node, work, model: the stage itself, what it has to do and by which model, where that can be told beforehand.
+    """
 
     name: str
     kind: str
     status: Status
     reason: str
     cost_s: float | None
+    runs: int = 0
+    node: Node | None = None
+    work: Work | None = None
+    model: Shape | None = None
 
 
 def rows(pipeline: Pipeline, folder: RunFolder, store: Store) -> list[Row]:
     """The plan, in running order."""
     resolver = Resolver(pipeline, store)
-    costs = store.latest()
+    history, outlook = History(store), Outlook(pipeline)
     found = []
     for node in pipeline.nodes:
         last = folder.last(node.name)
@@ -42,10 +52,11 @@ def rows(pipeline: Pipeline, folder: RunFolder, store: Store) -> list[Row]:
             identity = resolver.identity(node)
             made = resolver.find(node, identity)
             reason = _cached(made) if made else _reason(node, identity, last, folder, store, pipeline.seed)
-        known = last.manifest if last is not None else costs.get(node.stage.name, {})
-        cost = 0.0 if made else known.get("wall_s")
+        work, model = outlook.visit(node, made, last.manifest if last is not None else history.newest(node))
+        measured = None if made else history.predict(node, work, model)
+        cost, runs = (measured.seconds, measured.runs) if measured else (0.0 if made else None, 0)
         status: Status = "cached" if made else "stale" if last is not None else "new"
-        found.append(Row(node.name, node.stage.name, status, reason, cost))
+        found.append(Row(node.name, node.stage.name, status, reason, cost, runs, node, work, model))
     return found
 
 
@@ -131,8 +142,8 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def table(planned: Sequence[Row]) -> str:
-    """The plan as text, with a last line that sums it up."""
+def table(planned: Sequence[Row], *, hint: bool = True) -> str:
+    """The plan as text, with a last line that sums it up. `hint`: say how to estimate what was never measured."""
     lines: list[Sequence[str]] = [("stage", "use", "plan", "cost", "why")]
     for row in planned:
         cost = "" if row.status == "cached" else "unknown" if row.cost_s is None else f"~{duration(row.cost_s)}"
@@ -140,9 +151,19 @@ def table(planned: Sequence[Row]) -> str:
     due = [row for row in planned if row.status != "cached"]
     known = sum(row.cost_s for row in due if row.cost_s is not None)
     unknown = sum(row.cost_s is None for row in due)
-    total = f"about {duration(known)}" + (f" and {unknown} of unknown cost" if unknown else "")
+    total = f"about {duration(known)}" if unknown < len(due) else ""
+    total += f"{' and ' if total else ''}{unknown} of unknown cost" if unknown else ""
     end = f"{len(due)} of {len(planned)} stages would run: {total}" if due else "nothing to run: all stages are cached"
-    return f"{align(lines)}\n\n{end}"
+    return f"{align(lines)}\n\n{end}{_basis(due, hint)}"
+
+
+def _basis(due: Sequence[Row], hint: bool) -> str:
+    """Which costs are measured, and from how many runs."""
+    counts = [f"{row.name} ({row.runs} run{'s' * (row.runs != 1)})" for row in due if row.runs and row.work is not None]
+    lines = f"\nmeasured here: {', '.join(counts)}" if counts else ""
+    if hint and any(row.cost_s is None and row.work is not None for row in due):
+        lines += "\nnever run here: give --hardware for an estimate, as in --hardware 8xh800"
+    return lines
 
 
 def align(lines: Sequence[Sequence[str]]) -> str:

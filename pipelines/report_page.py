@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +12,14 @@ from typing import Any
 
 from markupsafe import Markup
 
+from pipelines.report_cost import costs
 from pipelines.report_curves import charts
 from pipelines.report_data import Json, Run, ScoreSet, StageRecord, first, mapping, number
 from pipelines.report_graph import Node, draw
-from pipelines.report_samples import Transcript, transcripts
+from pipelines.report_paired import Difference, compare, p_text
+from pipelines.report_samples import Transcript, first_completions, read_samples, transcripts
 from pipelines.report_svg import pretty
+from pipelines.report_words import MOST, Manner, manners
 
 DASH = "–"
 MAX_BYTES = 2_000_000
@@ -36,7 +41,10 @@ class Bar:
 
 @dataclass(frozen=True)
 class ScoreBlock:
-    """One eval stage: bars per family, and the whole table as text."""
+    """One eval stage: bars per family, the whole table as text, and what its samples say.
+
+    rewards: (name, weight, what it gives) of everything that graded them.
+    """
 
     stage: str
     protocol: str
@@ -44,16 +52,23 @@ class ScoreBlock:
     slices: list[tuple[str, list[Bar]]]
     columns: list[str]
     rows: list[tuple[str, list[str]]]
+    differences: list[Difference]
+    manners: list[tuple[str, list[str]]]
+    rewards: list[tuple[str, str, str]]
     transcripts: list[Transcript]
 
 
 @dataclass(frozen=True)
 class FunnelBlock:
-    """One sample stage: steps are (name, left after it, share of the input in percent, dropped, examples)."""
+    """One sample stage: steps are (name, left after it, share of the input in percent, dropped, examples).
+
+    charts: (title, [(label, problems, height in percent)]) for pass rates and yield, where the stage counted them.
+    """
 
     stage: str
     problems: str
     steps: list[tuple[str, int, float, int, list[str]]]
+    charts: list[tuple[str, list[tuple[str, int, float]]]]
 
 
 @dataclass(frozen=True)
@@ -71,6 +86,7 @@ class StageBlock:
     inputs: str
     config: list[tuple[str, str]]
     metrics: list[tuple[str, str]]
+    digests: list[tuple[str, str]]
 
 
 def html(run: Run) -> str:
@@ -98,12 +114,16 @@ def view(run: Run, points: int, chars: int, per_family: int) -> dict[str, Any]:
     graphs: list[Markup] = [draw(nodes, edges), draw(nodes, edges, vertical=True)] if len(nodes) > 1 else []
     return {
         "name": run.name,
+        "duration": duration,
+        "p_text": p_text,
         "headline": headline(run),
         "facts": facts(run),
         "graphs": graphs,
         "kinds": list(dict.fromkeys(node.css for node in nodes)),
         "scores": [score_block(s, chars, per_family) for s in run.scores],
         "curves": sorted((c for c in curves if c[2] or c[3]), key=lambda c: order.get(c[1], 2)),
+        "costs": costs(run),
+        "devices": list(dict.fromkeys(d for s in run.stages if (d := _text(s.manifest.get("device"))))),
         "funnels": [block for s in run.stages if (block := funnel_block(s))],
         "stages": [stage_block(s) for s in run.stages],
     }
@@ -214,7 +234,30 @@ def score_block(scores: ScoreSet, chars: int, per_family: int) -> ScoreBlock:
     lost = {name: int(n) for name, m in scores.models.items() if (n := number(m.get("ungraded")))}
     ungraded = ", ".join(f"{name} {n:,}" for name, n in lost.items())
     shown = transcripts(scores, per_family=per_family, chars=chars)
-    return ScoreBlock(scores.stage, protocol, ungraded, slices, columns, rows, shown)
+    graded = read_samples(scores, ["model", "id", "correct"])
+    usable = bool(graded) and {"model", "id", "correct"} <= graded[0].keys()
+    told = compare(graded, list(scores.models)) if usable else []
+    written = [_manner(one) for one in manners(first_completions(scores, MOST), list(scores.models))]
+    rewards = explained(scores.protocol.get("rewards"))
+    return ScoreBlock(scores.stage, protocol, ungraded, slices, columns, rows, told, written, rewards, shown)
+
+
+def _manner(one: Manner) -> tuple[str, list[str]]:
+    per_answer = f"{one.per_answer:.2f}"
+    return one.model, [percent(one.thinks), percent(one.language), percent(one.reflective), per_answer, f"{one.read:,}"]
+
+
+def explained(rewards: object) -> list[tuple[str, str, str]]:
+    """(name, weight, the first two sentences of its docstring) of each reward; a plugin's words are not known here."""
+    from rewards import registry
+
+    found = []
+    for name, given in mapping(rewards).items():
+        weight = number(mapping(given).get("weight", 1.0) if isinstance(given, dict) else given)
+        told = inspect.getdoc(registry.get(name).function) if name in registry.BUILT_IN else ""
+        sentences = re.split(r"(?<=[.)])\s+(?=[A-Z])", " ".join((told or "").replace("`", "").split()))
+        found.append((name, pretty(weight), " ".join(sentences[:2])))
+    return found
 
 
 def _bar(model: str, numbers: Json) -> Bar:
@@ -245,7 +288,31 @@ def funnel_block(stage: StageRecord) -> FunnelBlock | None:
         steps.append(("kept", int(kept), 100 * kept / total, 0, []))
     asked, solved = number(stage.funnel.get("problems")), number(stage.funnel.get("problems_kept"))
     problems = f"{int(solved):,} of {int(asked):,} problems have a sample left" if asked and solved is not None else ""
-    return FunnelBlock(stage.name, problems, steps)
+    named = (("problems by pass rate", "pass_rates"), ("problems by samples kept", "kept_per_problem"))
+    drawn = [(title, _columns(mapping(stage.funnel.get(key)))) for title, key in named]
+    return FunnelBlock(stage.name, problems, steps, [(title, columns) for title, columns in drawn if columns])
+
+
+def _columns(counts: Json) -> list[tuple[str, int, float]]:
+    known = [(str(name), int(n)) for name, value in counts.items() if (n := number(value)) is not None]
+    most = max((n for _, n in known), default=0)
+    return [(name, n, round(100 * n / most, 1)) for name, n in known] if most else []
+
+
+def digests(stage: StageRecord) -> list[tuple[str, str]]:
+    """(what, first 16 digits of its sha256) of what the stage read and made."""
+    m = stage.manifest
+    found = [
+        (f"in {slot}{f' {pair[0]}' if pair[0] else ''}", pair[1])
+        for slot, listed in mapping(m.get("inputs")).items()
+        for pair in (listed if isinstance(listed, list) else [])
+        if isinstance(pair, list | tuple) and len(pair) == 2
+    ]
+    found += [
+        (f"file {name}", digest) for word in ("plugins", "files") for name, digest in mapping(m.get(word)).items()
+    ]
+    found += [(f"out {n}".strip(), mapping(o).get("digest")) for n, o in mapping(m.get("outputs")).items()]
+    return [(what, str(digest)[:16]) for what, digest in found if digest]
 
 
 def _failed(stage: StageRecord) -> bool:
@@ -266,5 +333,6 @@ def stage_block(stage: StageRecord) -> StageBlock:
         seed=_text(stage.manifest.get("seed")),
         inputs=", ".join(f"{slot}: {source}" for slot, source in stage.inputs),
         config=[(key, _text(value)[:400]) for key, value in mapping(stage.manifest.get("config")).items()],
+        digests=digests(stage),
         metrics=[(k, pretty(v) if (v := number(x)) is not None else _text(x)[:400]) for k, x in numbers.items()],
     )

@@ -9,14 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.report_data import Json, ScoreSet, number
+from pipelines.report_data import Json, ScoreSet, mapping, number
+from pipelines.report_svg import pretty
 
 MARKS = re.compile(r"(</?(?:think|answer)>)")
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One model's first completion: `pieces` lists (css class, text); `right_of` counts all its samples."""
+    """One model's first completion: `pieces` lists (css class, text), `rewards` (name, value); `right` of all its `of`
+    samples are correct."""
 
     model: str
     correct: bool | None
@@ -26,6 +28,7 @@ class Answer:
     right: int
     of: int
     cut: int
+    rewards: list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -46,21 +49,21 @@ def transcripts(scores: ScoreSet, *, per_family: int = 3, chars: int = 4000) -> 
     is; the last one shown is a problem where the last model still fails, if there is any. Empty when samples.parquet
     is absent or lacks the columns model, id and completion.
     """
-    index = _read(scores, ["model", "id", "family", "correct"])
+    index = read_samples(scores, ["model", "id", "family", "correct"])
     if not {"model", "id"} <= set(index[0] if index else {}):
         return []
     models = [name for name in scores.models if any(row["model"] == name for row in index)]
     if not models:
         return []
     chosen = _choose(index, models, per_family)
-    rows = _read(scores, None, ids=[key for _, key in chosen])
+    rows = read_samples(scores, None, ids=[key for _, key in chosen])
     by_id: dict[str, list[Json]] = {}
     for row in rows:
         by_id.setdefault(str(row["id"]), []).append(row)
     return [_transcript(family, key, by_id.get(key, []), models, chars) for family, key in chosen]
 
 
-def _read(scores: ScoreSet, columns: Sequence[str] | None, ids: Sequence[str] | None = None) -> list[Json]:
+def read_samples(scores: ScoreSet, columns: Sequence[str] | None, ids: Sequence[str] | None = None) -> list[Json]:
     """Rows of samples.parquet: some columns of all problems, or all columns of some problems."""
     import pyarrow as pa  # type: ignore[import-untyped,unused-ignore]
     import pyarrow.compute as pc  # type: ignore[import-untyped,unused-ignore]
@@ -77,6 +80,25 @@ def _read(scores: ScoreSet, columns: Sequence[str] | None, ids: Sequence[str] | 
         content = content.filter(pc.is_in(content["id"].cast(pa.string()), value_set=pa.array(ids, pa.string())))
     rows: list[Json] = content.to_pylist()
     return rows
+
+
+def first_completions(scores: ScoreSet, most: int) -> dict[str, list[str]]:
+    """The first `most` completions of each model in samples.parquet, read piece by piece; empty where there is none."""
+    import pyarrow as pa  # type: ignore[import-untyped,unused-ignore]
+    import pyarrow.parquet as pq  # type: ignore[import-untyped,unused-ignore]
+
+    found: dict[str, list[str]] = {}
+    try:
+        for batch in pq.ParquetFile(scores.folder / "samples.parquet").iter_batches(
+            4096, columns=["model", "completion"]
+        ):
+            for model, text in zip(batch["model"].to_pylist(), batch["completion"].to_pylist(), strict=True):
+                texts = found.setdefault(str(model), [])
+                if len(texts) < most:
+                    texts.append(str(text or ""))
+    except (OSError, KeyError, pa.ArrowException):
+        return {}
+    return found
 
 
 def _truth(value: Any) -> bool | None:
@@ -133,6 +155,9 @@ def _answer(model: str, rows: list[Json], chars: int) -> Answer:
         right=sum(_truth(row.get("correct")) is True for row in rows),
         of=len(rows),
         cut=max(0, len(text) - chars),
+        rewards=[
+            (str(k), pretty(v)) for k, x in mapping(rows[0].get("rewards")).items() if (v := number(x)) is not None
+        ],
     )
 
 

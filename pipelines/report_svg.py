@@ -81,7 +81,8 @@ def pretty(value: float | None) -> str:
     if value == 0:
         return "0"
     if size < 1e-3 or size >= 1e7:
-        return f"{value:.2g}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
+        digits, exponent = f"{value:.1e}".split("e")
+        return f"{digits.removesuffix('.0')}e{int(exponent)}"
     return f"{value:,.0f}" if size >= 1000 else f"{value:.4g}" if size >= 100 else f"{value:.3g}"
 
 

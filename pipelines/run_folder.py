@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.artifacts import Report
+from pipelines.events import Listener, silent
 from pipelines.graph import Node, Pipeline
 from pipelines.source import ConfigError
 from pipelines.store import Made, held, read_made, write_json
@@ -29,6 +30,7 @@ class RunFolder:
 
     def __init__(self, workdir: Path, name: str) -> None:
         self.workdir = workdir
+        self.tell: Listener = silent  # told about everything that is written here
         self.path = workdir / name
         try:
             self.content: dict[str, Any] = json.loads((self.path / RUN).read_text())
@@ -76,6 +78,8 @@ class RunFolder:
         for name in old.keys() - stages.keys():
             self._unlink(name)
         self._save()
+        about = {word: self.content[word] for word in ("name", "file", "seed")}
+        self.tell({"event": "run", **about, "stages": list(stages)})
 
     @staticmethod
     def _fresh(node: Node, old: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,17 +89,27 @@ class RunFolder:
 
     def update(self, stage: str, status: str, **facts: Any) -> None:
         """Set a stage's status (and facts) and write run.json."""
+        self._set(stage, status, **facts)
+        self._tell(stage, status, facts)
+
+    def _set(self, stage: str, status: str, **facts: Any) -> None:
         record = self.content["stages"][stage]
         if status != "failed":
             record.pop("error", None)
         record.update(status=status, last_status=status, **facts)
         self._save()
 
+    def _tell(self, stage: str, status: str, facts: Mapping[str, Any]) -> None:
+        use = self.content["stages"][stage]["use"]
+        self.tell({"event": "stage", "stage": stage, "use": use, "status": status, **facts})
+
     def made(self, stage: str, status: str, artifact: Made) -> None:
         """The stage has its artifact: link it."""
         place = os.path.relpath(artifact.folder.resolve(), self.path.resolve())
         key, wall = artifact.manifest["key"], artifact.manifest["wall_s"]
-        self.update(stage, status, key=key, last_key=key, artifact=place, last_artifact=place, wall_s=wall)
+        facts = {"key": key, "artifact": place, "wall_s": wall}
+        self._set(stage, status, last_key=key, last_artifact=place, **facts)
+        self._tell(stage, status, {**facts, "metrics": artifact.manifest["metrics"]})
         self._unlink(stage)
         (self.path / stage).symlink_to(place)
         for entry in artifact.manifest["outputs"].values():

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipelines.funnel import text as funnel_text
 from pipelines.plan import align, duration
 from pipelines.run_folder import RUN, RunFolder
 from pipelines.source import ConfigError, did_you_mean
@@ -48,6 +49,9 @@ def content(folder: Path, stage: str = "") -> dict[str, Any]:
             continue
         place = Path(os.path.normpath(folder / entry["artifact"]))
         stages[name] |= {"artifact": str(place), "manifest": _json(place / "manifest.json")}
+        funnel = _json(place / "funnel.json")
+        if funnel:
+            stages[name]["funnel"] = funnel
         found = _json(place / "scores.json").get("models")
         if found:
             stages[name]["scores"] = found
@@ -103,7 +107,8 @@ def stage_text(stage: Mapping[str, Any]) -> str:
         rows += [("time", duration(manifest["wall_s"])), ("seed", str(manifest["seed"]))]
         rows += [("device", manifest["device"]), ("commit", manifest["git"] or "unknown"), ("key", manifest["key"])]
         rows.append(("versions", ", ".join(f"{k} {v}" for k, v in manifest["versions"].items())))
-    return align(rows)
+    shown = funnel_text(stage["funnel"], examples=1) if "pass_rates" in stage.get("funnel", {}) else ""
+    return align(rows) + (f"\n\n{shown}" if shown else "")
 
 
 def _numbers(metrics: Mapping[str, Any]) -> str:

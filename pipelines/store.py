@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from models.sealed import file_digests, intact, signed, size_flaw
 from pipelines.artifacts import KINDS, MARKS, Artifact
-from pipelines.keys import MANIFEST, Identity, file_digest, files_of, tree_digest
+from pipelines.keys import MANIFEST, Identity, files_of, tree_digest
 
-FORMAT = 1
+FORMAT = 2  # 1 had no digest of the manifest itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +62,10 @@ class Store:
             return None
         return made
 
-    def latest(self) -> dict[str, Mapping[str, Any]]:
-        """The newest manifest of each stage kind: what a stage of that kind costs."""
-        newest: dict[str, Mapping[str, Any]] = {}
+    def all(self) -> list[Made]:
+        """Every complete artifact, damaged ones included."""
         folders = [f for f in self.root.iterdir() if not f.name.startswith(".")] if self.root.is_dir() else []
-        for made in filter(None, map(read_made, folders)):
-            kind = str(made.manifest.get("kind"))
-            if made.manifest.get("finished", 0) >= newest.get(kind, {}).get("finished", 0):
-                newest[kind] = made.manifest
-        return newest
+        return list(filter(None, map(read_made, folders)))
 
     @contextmanager
     def lock(self, kind: str, key: str, waiting: Callable[[str], None]) -> Iterator[None]:
@@ -125,7 +121,7 @@ class Store:
         """
         key = identity.key
         temp, folder = self.temp(identity.kind, key), self.folder(identity.kind, key)
-        digests = {name: file_digest(temp / name) for name in files_of(temp) if name != MANIFEST}
+        digests = file_digests(temp, [name for name in files_of(temp) if name != MANIFEST])
         manifest: dict[str, Any] = {"format": FORMAT, **about, "key": key, **identity.as_json()}
         manifest["outputs"] = {}
         for name, artifact in outputs.items():
@@ -138,7 +134,7 @@ class Store:
             name: {"sha256": digest, "size": (temp / name).stat().st_size} for name, digest in digests.items()
         }
         manifest["finished"] = round(time.time(), 3)
-        write_json(temp / MANIFEST, manifest, durable=True)
+        write_json(temp / MANIFEST, signed(json.loads(json.dumps(manifest))), durable=True)
         if folder.exists():  # a damaged one: `find` did not accept it
             shutil.rmtree(folder)
         os.replace(temp, folder)
@@ -149,40 +145,35 @@ class Store:
         shutil.rmtree(self.temp(kind, key), ignore_errors=True)
 
     def clean(self) -> list[str]:
-        """Remove the temp folders that dead processes left; their names."""
+        """Remove what dead processes left, temp folders and scratch folders of what is made since; their names."""
+        left = {temp: temp.name.removeprefix(".tmp-") for temp in sorted(self.root.glob(".tmp-*"))}
+        done = [path for path in sorted(self.root.glob(".scratch/*")) if read_made(self.root / path.name) is not None]
         removed = []
-        for temp in sorted(self.root.glob(".tmp-*")):
-            lock = self.root / ".locks" / temp.name.removeprefix(".tmp-")
+        for folder, key in {**left, **{path: path.name for path in done}}.items():
+            lock = self.root / ".locks" / key
             lock.parent.mkdir(exist_ok=True)
             with lock.open("a") as file:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
                     continue
-                shutil.rmtree(temp, ignore_errors=True)
-                removed.append(temp.name)
+                shutil.rmtree(folder, ignore_errors=True)
+                removed.append(folder.name)
         return removed
 
 
 def read_made(folder: Path) -> Made | None:
-    """An artifact folder with its manifest; None when it is none."""
+    """An artifact folder with its manifest; None when it is none, or the manifest is not what was written."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
     except (OSError, ValueError):
         return None
-    return Made(folder, manifest) if manifest.get("format") == FORMAT else None
+    return Made(folder, manifest) if manifest.get("format") == FORMAT and intact(manifest) else None
 
 
 def damage(made: Made) -> str:
-    """What is wrong with an artifact's files (missing, or of another size); '' when nothing is."""
-    for name, entry in made.manifest["contents"].items():
-        try:
-            size = (made.folder / name).stat().st_size
-        except OSError:
-            return f"{name} is missing"
-        if size != entry["size"]:
-            return f"{name} has {size} bytes instead of {entry['size']}"
-    return ""
+    """Which of an artifact's files is missing or has another size; '' when none is. Digests: see `store_care`."""
+    return size_flaw(made.folder, made.manifest["contents"])
 
 
 def check_output(artifact: Artifact) -> str:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from pipelines.keys import file_digest
+from models.sealed import content_flaw
+from pipelines.keys import MANIFEST
 from pipelines.run_folder import RUN, RunFolder
-from pipelines.store import Made, Store, damage, read_made
+from pipelines.store import Made, Store, read_made
 
 UNFINISHED = ("running", "interrupted", "failed")  # a stage in one of these may go on from its scratch folder
 
@@ -32,16 +31,7 @@ class Entry:
 
 def corruption(made: Made) -> str:
     """What is wrong with an artifact, its files' sha256 included; '' when it is what was written."""
-    found = damage(made)
-    if found:
-        return found
-    contents = made.manifest["contents"]
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # hashing runs beside the lock of the interpreter
-        digests = pool.map(lambda name: file_digest(made.folder / name), contents)
-        for (name, entry), digest in zip(contents.items(), digests, strict=True):
-            if digest != entry["sha256"]:
-                return f"{name} is not what was written (sha256 {digest[:12]} instead of {entry['sha256'][:12]})"
-    return ""
+    return content_flaw(made.folder, made.manifest["contents"])
 
 
 def entries(store: Store, workdir: Path) -> list[Entry]:
@@ -51,7 +41,7 @@ def entries(store: Store, workdir: Path) -> list[Entry]:
     for folder in _folders(store):
         made = read_made(folder)
         about = made.manifest if made is not None else {}
-        leftover = made is None or folder.name.startswith(".") or folder.parent != store.root
+        leftover = folder.name.startswith(".") or folder.parent != store.root
         found.append(
             Entry(
                 folder,
@@ -106,9 +96,9 @@ def remove(entry: Entry) -> None:
 def damaged(found: list[Entry]) -> list[tuple[Entry, str]]:
     """The artifacts whose files are not what was written, each with what is wrong."""
     checked: list[tuple[Entry, str]] = []
-    for entry in found:
-        made: Any = read_made(entry.folder) if entry.kind == "artifact" else None
-        if made is not None and (what := corruption(made)):
+    for entry in (entry for entry in found if entry.kind == "artifact"):
+        made = read_made(entry.folder)
+        if what := f"{MANIFEST} is not what was written" if made is None else corruption(made):
             checked.append((entry, what))
     return checked
 

@@ -93,6 +93,7 @@ def _grpo(record: StageRecord, run: Run) -> Iterator[Finding]:
     accuracy, spread = Curve(record, "accuracy"), Curve(record, "zero_variance")
     if len(accuracy.values) >= FEW_STEPS:
         yield from _reward(record, config, accuracy, spread)
+    yield from _heldout(record, config)
     yield from _samples(record, config)
     yield from _engine(record, config)
 
@@ -137,6 +138,17 @@ def _reward(record: StageRecord, config: dict[str, Any], accuracy: Curve, spread
             "most answers are not in the form that rewards read",
             f"format {shape}",
             "a cold start in that form; or rewards: {math: {weight: 1.0, stated: true}} to take unmarked answers",
+        )
+
+
+def _heldout(record: StageRecord, config: dict[str, Any]) -> Iterator[Finding]:
+    score = Curve(record, "heldout/score")
+    if score and score.values[-1] < max(score.values) - 0.05 and config.get("hand_on") != "best":
+        yield Finding(
+            record.name,
+            "the model was better on held-out problems before, and its last weights are handed on",
+            f"held-out score {max(score.values):.3g}, at the end {score.values[-1]:.3g}",
+            "hand_on: best, and patience to stop there",
         )
 
 

@@ -75,6 +75,15 @@ class GrpoSettings(BaseModel):
         ("math", "code"), description="reward parts that say an answer is right (value 1): what accuracy counts"
     )
 
+    eval_every: int = Field(0, ge=0, description="steps between evaluations on the `dev` problems; 0 = never")
+    eval_samples: int = Field(4, ge=1, description="samples for each `dev` problem (temperature 0.6, top-p 0.95)")
+    patience: int = Field(
+        0, ge=0, description="stop after this many evaluations in a row that are not better than the best; 0 = never"
+    )
+    hand_on: Literal["last", "best"] = Field(
+        "last", description="weights that the next stage gets: the last ones, or those best on the `dev` problems"
+    )
+
     lr: float = Field(3e-6, gt=0, description="learning rate; R1 uses 3e-6 at 671B, tiny models want 1e-4 and more")
     lr_schedule: Literal["constant", "linear", "cosine"] = Field("constant", description="after the warm-up")
     warmup: int = Field(0, ge=0, description="steps in which lr rises from 0")
@@ -93,6 +102,10 @@ class GrpoSettings(BaseModel):
     router: str = Field("frozen", description="router policy: frozen, bias_update(rate) or aux(coef)")
     freeze_router: bool = Field(False, description="the routers' weights do not train either")
 
+    router_replay: Literal["off", "r2", "r3"] = Field(
+        "off", description="send tokens to the experts of the old policy's pass (r2) or of the rollout (r3)"
+    )
+
     engine: EngineKind = Field("auto", description="rollout engine, see docs/engines.md; auto: vLLM in this process")
     replicas: Replicas = 1
     server_urls: ServerUrls = ()
@@ -109,6 +122,7 @@ class GrpoSettings(BaseModel):
         None, gt=0, description="largest log-probability gap after a sync, nats; empty = by precision (fp32: 0.001)"
     )
     save_every: int = Field(50, ge=0, description="steps between checkpoints for resuming; 0 = none")
+    keep: int = Field(2, ge=1, description="checkpoints kept while it runs: the last one and those to fall back on")
     save_dtype: Literal["float32", "bfloat16"] = Field("float32", description="precision of the saved weights")
 
     @field_validator("router")
@@ -136,6 +150,11 @@ class GrpoSettings(BaseModel):
     def updates_per_rollout(self) -> int:
         """Policy updates between two generations."""
         return self.minibatches * self.inner_epochs
+
+    @property
+    def has_old_pass(self) -> bool:
+        """Whether log-probs of the policy that drew the batch are computed apart, before the first update."""
+        return self.updates_per_rollout > 1 or self.correction != "off"
 
     @property
     def upper(self) -> float:
@@ -190,6 +209,16 @@ def contradictions(s: GrpoSettings) -> Iterator[str]:
             f"{s.temperature:g}, top_p {s.top_p:g} and engine: {s.engine}: "
             "use temperature: 1, or engine: vllm and top_p: 1"
         )
+    if not s.eval_every and (s.patience or s.hand_on == "best"):
+        knob = "hand_on: best" if s.hand_on == "best" else f"patience: {s.patience}"
+        yield f"{knob} goes by evaluations on held-out problems: set eval_every, and `dev` among the inputs"
+    if s.router_replay == "r2" and not s.has_old_pass:
+        yield (
+            "router_replay: r2 replays the pass for the old policy, and with one update per rollout and correction: "
+            "off there is none (the routes are the same): use off, or r3 for the engine's routes"
+        )
+    if s.router_replay == "r3" and resolve_kind(s.engine) != "vllm":
+        yield f"router_replay: r3 needs the experts that the rollout chose, which engine: {s.engine} does not give: r2"
     if s.correction_floor is not None and s.correction == "off":
         yield "correction_floor has no correction to bound: set correction (IcePop: token_mask) or drop it"
     if s.correction_floor is not None and s.correction_floor >= s.correction_cap:

@@ -17,9 +17,12 @@ from transformers.trainer_callback import PrinterCallback
 from trl import GRPOConfig
 
 from models.chat import render_prompt
-from models.checkpoint import last_checkpoint, load_model, load_tokenizer, quiet, save_model
+from models.checkpoint import last_checkpoint, load_model, load_tokenizer, quiet, save_model, step_of
+from models.replay import RouterReplay
 from models.router_callback import RouterCallback
 from rl.config import GrpoError, GrpoSettings
+from rl.heldout import Heldout, check_heldout, train_on
+from rl.heldout import summary as heldout_summary
 from rl.numbers import log_line
 from rl.trainer import Inputs, Trainer
 from rollout.canary import PROBE_LENGTH, Canary
@@ -44,6 +47,11 @@ class Reporter(TrainerCallback):
         self.trainer: Trainer | None = None
         self.lines: list[dict[str, float]] = []
 
+    def add(self, step: int, **numbers: Any) -> None:
+        """A line of the log."""
+        self.lines.append(numbers)
+        self._log(step, **numbers)
+
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._bar = self._progress("grpo", state.max_steps)
         if state.global_step:
@@ -65,8 +73,7 @@ class Reporter(TrainerCallback):
         line = log_line(logs)
         parts = [line.get(f"seconds/{name}", 0.0) for name in ("sync", "canary", "generate", "score")]
         line["seconds/train"] = line["seconds/step"] - sum(parts)
-        self.lines.append(line)
-        self._log(state.global_step, **line)
+        self.add(state.global_step, **line)
         self._bar.advance(1, **{key: line[key] for key in ("reward", "accuracy", "length") if key in line})
 
 
@@ -81,46 +88,55 @@ def train_grpo(
     log: Log,
     progress: Callable[[str, int | None], Bar],
     scratch: str | Path,
-    resumed: Callable[[int], None] = lambda step: None,
+    resumed: Callable[[int], list[dict[str, Any]]] = lambda step: [],
+    say: Callable[[str], None] = lambda line: None,
+    dev: Sequence[Mapping[str, Any]] = (),
     engine: Engine | None = None,
 ) -> dict[str, Any]:
     """Train the model of `model_path` on problem rows against `scorer` and save it to `out_dir`.
 
-    Checkpoints go to `scratch`; a call that finds one there goes on from it (after `resumed(step)`) and ends as an
-    uninterrupted run would. `engine`: use this one and leave it open; by default one is made from the settings.
-    Returns steps, samples, tokens, seconds, canary_gap (largest), and reward, accuracy, length over the first and last
-    tenth of the steps (`reward_first`, `reward_last`, ...).
+    Checkpoints go to `scratch`; a call that finds one there goes on from it and ends as an uninterrupted run would:
+    `resumed(step)` gives the lines logged up to then. `say` takes warnings. `dev`: held-out problems, evaluated every
+    `eval_every` steps (`rl.heldout`). `engine`: use this one and leave it open; by default one is made from the
+    settings. Returns steps, samples, tokens, seconds, canary_gap (largest), reward, accuracy, length over the first and
+    last tenth of the steps (`reward_first`, ...), and with `dev` heldout_first, heldout_last, heldout_best, best_step.
 
     Raises GrpoError or RouterError with one line where data, model and settings do not fit, CanaryFailure when trainer
     and engine disagree after a sync, EngineFailure (after a checkpoint) when rollout servers fail for good.
     """
     began = time.monotonic()
-    tokenizer, start = load_tokenizer(model_path), last_checkpoint(scratch)
-    prompts_ids = [render_prompt(tokenizer, row, config.template) for row in rows]
+    check_heldout(config, dev, rows)
+    tokenizer, start = load_tokenizer(model_path), last_checkpoint(scratch, say)
+    prompts_ids, dev_ids = ([render_prompt(tokenizer, row, config.template) for row in part] for part in (rows, dev))
     model = load_model(model_path)
-    length = _check_sizes(model, prompts_ids, config)
+    length = _check_sizes(model, [*prompts_ids, *dev_ids], config)
+    replay = RouterReplay(model) if config.router_replay != "off" else None
     dtype = _engine_dtype(config)
     with nullcontext(engine) if engine else closing(_make_engine(config, model_path, length, dtype, seed)) as engine:
         vocab = model.config.get_text_config().vocab_size
         canary = Canary(vocab, precision=dtype, max_gap=config.canary_max_gap, texts=prompts_ids[:2], seed=seed)
         router, reporter = RouterCallback(config.policy, model), Reporter(config, log, progress)
+        heldout = Heldout(config, dev, dev_ids, scratch, reporter.add)
         trainer = Trainer(
             settings=config,
             inputs=Inputs(rows, prompts_ids, engine, canary, scorer),
             reference=load_model(model_path) if config.beta else None,
             model=model,
+            replay=replay,
             args=_arguments(config, scratch, seed),
             train_dataset=Dataset.from_dict({"prompt": _order(len(rows), config, seed)}),
             processing_class=tokenizer,
-            callbacks=[router, reporter],
+            callbacks=[router, reporter, heldout],
         )
         trainer.remove_callback(PrinterCallback)
-        reporter.trainer = trainer
+        reporter.trainer = heldout.trainer = trainer
         if start is not None:
-            resumed(int(start.name.rsplit("-", 1)[1]))
-        _train(trainer, start)
+            reporter.lines = resumed(step_of(start))
+        with quiet():
+            _train(trainer, start)
         restarts = {"engine_restarts": engine.restarts} if hasattr(engine, "restarts") else {}
-    save_model(model, tokenizer, out_dir, dtype=config.save_dtype)
+    if not heldout.hand_on(out_dir):
+        save_model(model, tokenizer, out_dir, dtype=config.save_dtype)
     return {**_summary(reporter.lines, trainer), **restarts, "seconds": round(time.monotonic() - began, 1)}
 
 
@@ -130,13 +146,11 @@ def _train(trainer: Trainer, start: Path | None) -> None:
     An engine is asked between updates only, so the trainer is in the state that a checkpoint of this step has.
     """
     try:
-        with quiet():
-            trainer.train(resume_from_checkpoint=str(start) if start else None)
+        train_on(trainer, start)
     except EngineFailure as failure:
         step = trainer.state.global_step
         if step and not (Path(trainer.args.output_dir) / f"checkpoint-{step}").exists():
-            with quiet():
-                trainer._save_checkpoint(trainer.model, trial=None)
+            trainer._save_checkpoint(trainer.model, trial=None)
         kept = f"step {step} is saved; the same command goes on from there" if step else "no step was done yet"
         raise EngineFailure(f"{failure} ({kept})") from failure
 
@@ -158,6 +172,7 @@ def _make_engine(config: GrpoSettings, model_path: str | Path, length: int, dtyp
         gpu_memory=config.gpu_memory,
         # Compared with the trainer's log-probs, which are those at the sampling temperature.
         processed_logprobs=config.temperature != 1.0,
+        routes=config.router_replay == "r3",
         replicas=config.replicas,
         server_urls=config.server_urls,
         stall_seconds=config.stall_seconds,
@@ -239,7 +254,7 @@ def _arguments(config: GrpoSettings, scratch: str | Path, seed: int) -> GRPOConf
         # Checkpoints only between rollout batches: the batch itself is not saved.
         save_strategy="steps" if config.save_every else "no",
         save_steps=max(chunk, -(-config.save_every // chunk) * chunk),
-        save_total_limit=1,
+        save_total_limit=config.keep,
         seed=seed,
         data_seed=seed,
         dataloader_pin_memory=cuda,
@@ -265,4 +280,4 @@ def _summary(lines: Sequence[Mapping[str, float]], trainer: Trainer) -> dict[str
             if chosen:
                 numbers[f"{name}_{part}"] = sum(chosen) / len(chosen)
     gaps = [line["canary_gap/max"] for line in lines if "canary_gap/max" in line]
-    return {**numbers, **({"canary_gap": max(gaps)} if gaps else {})}
+    return {**numbers, **({"canary_gap": max(gaps)} if gaps else {}), **heldout_summary(lines, trainer.state)}

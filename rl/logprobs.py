@@ -4,12 +4,15 @@ a token budget at a time."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from trl.trainer import utils as trl_utils
+
+if TYPE_CHECKING:
+    from models.replay import RouterReplay
 
 # Vocabulary entries in one tile of logits on a CPU. TRL's 32,768 suit its GPU kernel; its CPU path makes several copies
 # of a tile. At 1,016 tokens x 150,000 entries, forward and backward, TRL's width took 1,217 MiB, this one 186 MiB.
@@ -25,6 +28,7 @@ def completion_logprobs(
     batch_tokens: int,
     entropy: bool = False,
     aux_loss: bool = False,
+    replay: RouterReplay | None = None,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """(log-probs, entropies, auxiliary loss) of the last `keep` tokens of each row, with gradient where enabled.
 
@@ -33,6 +37,7 @@ def completion_logprobs(
         input_ids, attention_mask: (B, P + C), prompts padded on the left, completions on the right; a row whose
             completion is masked (all zeros) is not run and gets zeros.
         batch_tokens: tokens per forward pass, padding included; a longer row goes alone.
+        replay: records or replays the routes of (B, P + C) tokens.
 
     Returns:
         two (B, C) tensors, C = `keep`, zero where masked, and the token-weighted mean of the router loss.
@@ -48,10 +53,11 @@ def completion_logprobs(
         width = max(int(lengths[rows[0]]), 2)
         columns = torch.arange(width, device=input_ids.device)
         mask = columns < lengths[rows, None]
-        ids = input_ids[rows].gather(1, (starts[rows, None] + columns).clamp(max=input_ids.size(1) - 1))
+        places = (starts[rows, None] + columns).clamp(max=input_ids.size(1) - 1)
+        ids = input_ids[rows].gather(1, places)
         labels = ids.masked_fill(~mask | (columns < prompt_lengths[rows, None]), -100)
         extra = {"output_router_logits": True} if aux_loss else {}
-        with _tiles(ids.device):
+        with _tiles(ids.device), replay.chunk(rows, places, mask) if replay else nullcontext():
             out = model(input_ids=ids, attention_mask=mask.long(), labels=labels, fused_lm_head=True, **extra)
         # Log-prob j of a row belongs to its token j + 1, so completion token c stands at prompt length + c - 1.
         where = prompt_lengths[rows, None] - 1 + torch.arange(keep, device=ids.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -27,14 +28,21 @@ TRL_NAMES = {
     "sampling/importance_sampling_ratio/mean": "correction/mean",
     "sampling/importance_sampling_ratio/max": "correction/max",
 }
-OURS = ("zero_variance", "unscored", "grading_errors", "finished", "refilled", "off_policy_masked")
-OUR_PREFIXES = ("part/", "accuracy", "length", "canary", "seconds/", "router/", "ratio/", "mismatch/")
+OURS = ("zero_variance", "unscored", "grading_errors", "finished", "reflection", "refilled", "off_policy_masked")
+OUR_PREFIXES = ("part/", "accuracy", "length", "canary", "seconds/", "router/", "ratio/", "mismatch/", "replay/")
+# R1's list of reflective words, whose frequency it follows over training (arXiv 2501.12948v2, C.2).
+REFLECTION = re.compile(r"\b(wait|mistake|however|but|retry|error|verify|wrong|evaluate|check)\b", re.IGNORECASE)
 
 
-def log_line(logs: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of a TRL log line that a reader wants, renamed; absent values stay absent."""
-    line = {}
+def log_line(logs: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers of a TRL log line that a reader wants, renamed; absent values stay absent.
+
+    `load/<layer>` alone is a list: each expert's share.
+    """
+    line: dict[str, Any] = {}
     for key, value in logs.items():
+        if key.startswith("load/"):
+            line[key] = value
         if value is None or not isinstance(value, int | float):
             continue
         if key in TRL_NAMES:
@@ -49,7 +57,8 @@ def step_numbers(groups: Sequence[Group], correct: Sequence[str]) -> dict[str, f
 
     `part/<name>`: each reward over the samples it applies to. `accuracy`: share of samples whose `correct` parts are
     all 1, over those that have such a part; `accuracy/<family>` by the rows' `family`. `length/right`, `length/wrong`:
-    tokens of right and wrong samples. A number without samples is left out.
+    tokens of right and wrong samples. `reflection`: R1's reflective words in a sample. A number without samples is
+    left out.
     """
     values: dict[str, list[float]] = defaultdict(list)
     for group in groups:
@@ -58,6 +67,7 @@ def step_numbers(groups: Sequence[Group], correct: Sequence[str]) -> dict[str, f
         for i, sample in enumerate(group.samples):
             values["length"].append(sample.n_tokens)
             values["finished"].append(sample.finish == "stop")
+            values["reflection"].append(len(REFLECTION.findall(sample.completion)))
             right = verdict(group.parts, i, correct)
             if right is None:
                 continue

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import add_fused_lm_head
 
 from models.checkpoint import WholeCheckpoints, load_model, save_model
+from models.replay import RouterReplay, place_routes
 from rl.advantages import group_advantages
 from rl.batch import Group, draw_groups, spare_rows, split_scores
 from rl.config import GrpoSettings
@@ -21,7 +23,7 @@ from rl.logprobs import completion_logprobs
 from rl.numbers import policy_numbers, step_numbers
 from rollout.canary import Canary
 from rollout.requests import request_seed
-from rollout.types import Engine, Rollout, Sample, SamplingParams, Scorer
+from rollout.types import Engine, Rollout, Sample, SamplingParams, Scored, Scorer
 
 REFERENCE = "reference"  # folder in a checkpoint, written once the reference has been replaced
 
@@ -42,7 +44,14 @@ class Trainer(WholeCheckpoints, GRPOTrainer):
     are computed by token budget. A dataset row is the index of a problem, as text."""
 
     def __init__(
-        self, *, settings: GrpoSettings, inputs: Inputs, reference: Any | None, args: GRPOConfig, **kwargs: Any
+        self,
+        *,
+        settings: GrpoSettings,
+        inputs: Inputs,
+        reference: Any | None,
+        args: GRPOConfig,
+        replay: RouterReplay | None = None,
+        **kwargs: Any,
     ) -> None:
         self.settings, self.inputs = settings, inputs
         super().__init__(args=args, reward_funcs=_scored_elsewhere, **kwargs)
@@ -51,6 +60,8 @@ class Trainer(WholeCheckpoints, GRPOTrainer):
             add_fused_lm_head(self.ref_model, temperature=settings.temperature)
         # TRL applies the trainer/engine correction only to its own vLLM path; this switch is all that the path needs.
         self.use_vllm = settings.correction != "off"
+        self._replay = replay
+        self._routes: Tensor | None = None  # of the rows in hand, once they are known
         self._synced_step = -1
         self._rows: list[int] = []
         self._groups: list[Group] = []
@@ -70,7 +81,7 @@ class Trainer(WholeCheckpoints, GRPOTrainer):
         Scores are known before TRL asks for them: which groups stay depends on them. `prompt_ids` is changed in
         place, because a refilled group has another prompt.
         """
-        self._sync()
+        self.sync()
         self._seconds = {"generate": 0.0, "score": 0.0}
         key = f"{self.args.seed}/{self.state.global_step}"
         spare = spare_rows(len(self.inputs.rows), self._rows, key)
@@ -105,20 +116,27 @@ class Trainer(WholeCheckpoints, GRPOTrainer):
         prompts = [self.inputs.prompts_ids[row] for row in rows]
         rollouts = self.inputs.engine.generate(prompts, params, self.settings.group)
         generated = time.perf_counter()
-        samples = [
-            [_sample(self.inputs.rows[row], self._decode(rollout), rollout) for rollout in group]
-            for row, group in zip(rows, rollouts, strict=True)
-        ]
-        scored = self.inputs.scorer(samples)
+        samples, scored = self.score([self.inputs.rows[row] for row in rows], rollouts)
         self._errors = scored.errors + (self._errors if attempt else 0)
         self._seconds["generate"] += generated - began
         self._seconds["score"] += time.perf_counter() - generated
         return split_scores(rows, rollouts, samples, scored)
 
+    def score(
+        self, problems: Sequence[Mapping[str, Any]], rollouts: Sequence[Sequence[Rollout]]
+    ) -> tuple[list[list[Sample]], Scored]:
+        """(samples, what the scorer says about them) for the rollouts of some problems, of whatever set."""
+        samples = [
+            [_sample(problem, self._decode(rollout), rollout) for rollout in group]
+            for problem, group in zip(problems, rollouts, strict=True)
+        ]
+        return samples, self.inputs.scorer(samples)
+
     def _decode(self, rollout: Rollout) -> str:
         return str(self.processing_class.decode(rollout.completion_ids, skip_special_tokens=True))
 
-    def _sync(self) -> None:
+    def sync(self) -> None:
+        """Give the engine the current weights, where it has others, and ask the canary."""
         if self._synced_step == self.state.global_step:
             return
         began = time.perf_counter()
@@ -138,16 +156,30 @@ class Trainer(WholeCheckpoints, GRPOTrainer):
         return torch.tensor(totals, device=self.accelerator.device)[:, None]
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        self._routes = None
         output: dict[str, Any] = super()._generate_and_score_completions(inputs)
         output["advantages"] = self._advantages  # before TRL shuffles the batch and cuts it into mini-batches
+        if self._replay is not None:
+            if self._routes is None:  # no pass has asked for them yet
+                masks = torch.cat([output["prompt_mask"], output["completion_mask"]], dim=1)
+                self._routes = self._rollout_routes(masks)
+            output["routes"] = self._routes
         return output
+
+    def _rollout_routes(self, attention_mask: Tensor) -> Tensor:
+        """(B, P + C, L, k): the engine's experts, put where the batch has the tokens."""
+        rollouts = [rollout for group in self._groups for rollout in group.rollouts]
+        return place_routes([rollout.experts for rollout in rollouts], attention_mask, self._replay.layers)
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         """TRL's loss without the samples that cannot change it; every mean still divides by the whole batch."""
         if self.settings.skips_flat_groups:
             mask = inputs["completion_mask"] * inputs["advantages"].ne(0)[:, None]
             inputs = {**inputs, "completion_mask": mask}
+        self._routes = inputs.get("routes")
         loss: Tensor = super()._compute_loss(model, inputs)
+        if self._replay is not None:
+            self.note(**{"replay/changed": self._replay.changed()})
         if not inputs["completion_mask"].any():
             self._metrics["train"]["entropy"][-1] = float("nan")  # of no token: TRL would say 0
         self.note(**policy_numbers(self._logps, inputs, comparable=self.settings.comparable))
@@ -174,7 +206,7 @@ class Trainer(WholeCheckpoints, GRPOTrainer):
             # The pass for pi_old, over the whole batch: the loss will not read the rows that it skips.
             attention_mask = attention_mask.clone()
             attention_mask[self._advantages == 0, -logits_to_keep:] = 0
-        with self.accelerator.autocast():
+        with self.accelerator.autocast(), self._routed(model, attention_mask) as replay:
             found = completion_logprobs(
                 model,
                 input_ids,
@@ -183,10 +215,25 @@ class Trainer(WholeCheckpoints, GRPOTrainer):
                 batch_tokens=self.settings.batch_tokens or (32768 if input_ids.is_cuda else 2048),
                 entropy=compute_entropy,
                 aux_loss=compute_aux_loss,
+                replay=replay,
             )
         if trains:
             self._logps = found[0].detach()
         return found
+
+    @contextmanager
+    def _routed(self, model: Any, attention_mask: Tensor) -> Iterator[RouterReplay | None]:
+        """Replay of the policy's routes; R2's first pass over a batch, that for pi_old, records them instead."""
+        if self._replay is None or model is self.ref_model:
+            yield None
+        elif self._routes is None and self.settings.router_replay == "r2":
+            with self._replay.recording(*attention_mask.shape) as self._routes:
+                yield self._replay
+        else:
+            if self._routes is None:
+                self._routes = self._rollout_routes(attention_mask)
+            with self._replay.replaying(self._routes):
+                yield self._replay
 
     def note(self, **numbers: float) -> None:
         """Add numbers to this step's log line (averaged if the line covers several)."""
@@ -212,9 +259,6 @@ class Trainer(WholeCheckpoints, GRPOTrainer):
         if self.ref_model is not None and folder.exists():
             dtype = str(self.ref_model.dtype).removeprefix("torch.")
             self.ref_model.load_state_dict(load_model(folder, dtype, device="cpu").state_dict())
-
-    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """No model card in a checkpoint folder."""
 
 
 def _scored_elsewhere(**_: Any) -> list[float]:

@@ -22,6 +22,7 @@ def make_engine(
     kv_cache_gib: float | None = None,
     gpu_memory: float = 0.4,
     processed_logprobs: bool = False,
+    routes: bool = False,
     replicas: int = 1,
     server_urls: Sequence[str] = (),
     stall_seconds: float = 120.0,
@@ -42,6 +43,7 @@ def make_engine(
         kv_cache_gib=kv_cache_gib,
         gpu_memory=gpu_memory,
         processed_logprobs=processed_logprobs,
+        routes=routes,
     )
     if resolved == "server":
         from rollout.server_engine import ServerEngine

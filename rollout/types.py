@@ -25,14 +25,15 @@ class Rollout:
     """One completion of one prompt.
 
     `logprobs[t]` is the sampler's log-probability (nats, natural temperature 1 distribution of the engine's weights)
-    of `completion_ids[t]`; `experts[t][layer]` lists the routed experts where the engine returns them.
+    of `completion_ids[t]`. `experts` is an integer array (T, layers, k) where the engine returns it: the experts of the
+    first T tokens of prompt + completion (the last token never runs), -1 in layers without experts.
     """
 
     prompt_ids: list[int]
     completion_ids: list[int]
     logprobs: list[float]
     finish: Finish
-    experts: list[list[list[int]]] | None = None
+    experts: Any | None = None
 
 
 @dataclass(frozen=True, slots=True)

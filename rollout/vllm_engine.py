@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from rollout.process import process_state_kept, quiet_stderr, set_vllm_environment
 from rollout.requests import request_seed, stop_token_ids
+from rollout.routes import by_request
 from rollout.types import Finish, Rollout, SamplingParams
 from rollout.weights import EXTENSION, checkpoint_state
 
@@ -24,6 +25,7 @@ class VllmOptions:
     the GPU's memory that vLLM may take. `dtype` auto = float32 on a CPU (measured: fidelity 1e-6 against 4e-2) and
     bfloat16 on a GPU. `eager` skips compilation and CUDA graphs. `processed_logprobs` reports the sampler's
     log-probs after temperature and top-p instead of the natural ones (only importance sampling at T != 1 wants it).
+    `routes`: rollouts carry the experts of each token (router replay R3 wants them).
     """
 
     max_model_len: int = 1024
@@ -33,6 +35,7 @@ class VllmOptions:
     gpu_memory: float = 0.4
     eager: bool = True
     processed_logprobs: bool = False
+    routes: bool = False
 
 
 class VllmEngine:
@@ -45,6 +48,9 @@ class VllmEngine:
             from vllm import LLM
 
             self._llm: Any = LLM(**llm_arguments(str(model_path), self.options, seed))
+        self._records = self.options.routes and not _on_gpu()  # there vLLM returns them itself
+        if self._records:
+            self._llm.collective_rpc("r1_record_routes")
         self.eos_ids = stop_token_ids(model_path)
 
     def generate(self, prompts_ids: Sequence[Sequence[int]], params: SamplingParams, n: int) -> list[list[Rollout]]:
@@ -69,7 +75,8 @@ class VllmEngine:
             for i in range(len(prompts))
         ]
         outputs = self._run(prompts, requests)
-        rollouts = [_rollout(output) for output in outputs]
+        routes = by_request(self._llm.collective_rpc("r1_take_routes")[0]) if self._records else {}
+        rollouts = [_rollout(output, routes) for output in outputs]
         return [rollouts[i : i + n] for i in range(0, len(rollouts), n)]
 
     def sync(self, model: Any) -> None:
@@ -85,6 +92,8 @@ class VllmEngine:
         prompts = [vllm.TokensPrompt(prompt_token_ids=list(sequence)) for sequence in ids]
         params = vllm.SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=0, detokenize=False)
         outputs = self._run(prompts, params)
+        if self._records:
+            self._llm.collective_rpc("r1_take_routes")
         return [
             [out.prompt_logprobs[i][token].logprob for i, token in enumerate(out.prompt_token_ids) if i]
             for out in outputs
@@ -94,7 +103,7 @@ class VllmEngine:
         """vLLM compiles its token-rank helper at the first call even when told to be eager: 5 s for a count."""
         import torch
 
-        eager = self.options.eager and not torch.cuda.is_available()
+        eager = self.options.eager and not _on_gpu()
         with torch.compiler.set_stance("force_eager" if eager else "default"):
             return list(self._llm.generate(prompts, params, use_tqdm=False))
 
@@ -109,7 +118,13 @@ class VllmEngine:
         gc.collect()
 
 
-def _rollout(output: Any) -> Rollout:
+def _on_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _rollout(output: Any, routes: Mapping[str, Any]) -> Rollout:
     completion = output.outputs[0]
     reasons: dict[str | None, Finish] = {"stop": "stop", "length": "length"}
     return Rollout(
@@ -117,6 +132,7 @@ def _rollout(output: Any) -> Rollout:
         completion_ids=list(completion.token_ids),
         logprobs=_sampled_logprobs(completion),
         finish=reasons.get(completion.finish_reason, "abort"),
+        experts=routes.get(output.request_id, getattr(completion, "routed_experts", None)),
     )
 
 
@@ -129,11 +145,10 @@ def _sampled_logprobs(completion: Any) -> list[float]:
 
 def llm_arguments(model_path: str, options: VllmOptions, seed: int) -> dict[str, Any]:
     """The keyword arguments of `vllm.LLM` for this model, these options and this machine."""
-    import torch
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(model_path)
-    on_gpu = torch.cuda.is_available()
+    on_gpu = _on_gpu()
     dtype = options.dtype if options.dtype != "auto" else ("bfloat16" if on_gpu else "float32")
     arguments: dict[str, Any] = {
         "model": model_path,
@@ -154,9 +169,14 @@ def llm_arguments(model_path: str, options: VllmOptions, seed: int) -> dict[str,
         }
     if on_gpu:
         arguments["gpu_memory_utilization"] = options.gpu_memory
+        if options.routes:
+            arguments["enable_return_routed_experts"] = True
         return arguments
     gib = options.kv_cache_gib
     arguments["kv_cache_memory_bytes"] = int(gib * 2**30) if gib else _kv_cache_bytes(config, options, dtype)
+    # A prompt prefilled in parts ends the run: vLLM turns back its random generator, which a generator of a CPU cannot.
+    arguments["enable_chunked_prefill"] = False
+    arguments["max_num_batched_tokens"] = max(4096, options.max_model_len)
     arguments["enable_prefix_caching"] = False  # blocks of 128 tokens: seldom a hit, and one thing less to go stale
     # vLLM's CPU rotary kernel rotates MLA's 3-D queries by wrong positions (docs/upstream/); the native path is right.
     arguments["compilation_config"] = {"custom_ops": ["none"]}

@@ -77,6 +77,16 @@ class SyncExtension:
             "logprobs_mode": str(config.logprobs_mode),
         }
 
+    def r1_record_routes(self) -> None:
+        """Begin to record which experts each token goes to."""
+        from rollout.routes import RouteRecorder
+
+        self.r1_routes = RouteRecorder(self.model_runner)  # type: ignore[attr-defined]
+
+    def r1_take_routes(self) -> dict[str, Any]:
+        """What was recorded since the last call: `rollout.routes.RouteRecorder.take`."""
+        return self.r1_routes.take()
+
 
 def _with_plain_copies(model: Any, state: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
     """The items of `state`; what vLLM's loader fills by a plain `copy_` has memory while they are taken.

@@ -38,7 +38,10 @@ class SftSettings(BaseModel):
     )
     gradient_checkpointing: bool = Field(False, description="recompute activations: less memory, a third slower")
     save_dtype: Literal["float32", "bfloat16"] = Field("float32", description="precision of the saved weights")
-    save_every: int = Field(200, ge=0, description="optimizer steps between checkpoints for resuming; 0 = none")
+    save_every: int = Field(
+        200, ge=0, description="optimizer steps between checkpoints for resuming, rounded up to log_every; 0 = none"
+    )
+    keep: int = Field(2, ge=1, description="checkpoints kept while it runs: the last one and those to fall back on")
     log_every: int = Field(10, ge=1, description="optimizer steps between logged lines")
 
     @field_validator("router")
@@ -56,6 +59,11 @@ class SftSettings(BaseModel):
     def per_forward(self) -> int:
         """Sequences per forward pass. Few at a time waste less on padding: batches are sorted by length."""
         return self.micro_batch or max(size for size in range(1, 17) if self.batch % size == 0)
+
+    @property
+    def save_steps(self) -> int:
+        """Checkpoints come after a logged line only: the sums that the next line is made of are not saved."""
+        return -(-self.save_every // self.log_every) * self.log_every
 
     @property
     def policy(self) -> RouterPolicy:

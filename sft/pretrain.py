@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
 POOL = 4096  # documents sorted by length together: batches with little padding, yet random in content
+LOG_EVERY = 20  # steps
 
 
 class PretrainSettings(BaseModel):
@@ -32,7 +33,10 @@ class PretrainSettings(BaseModel):
     lr: float = Field(2e-3, gt=0, description="peak learning rate; 1e-3 to 3e-3 suits a few million parameters")
     warmup_steps: int = Field(200, ge=0, description="steps in which the learning rate rises from 0")
     router: str = Field("bias_update(0.001)", description="router policy; V3 pre-trained with bias_update(0.001)")
-    save_every: int = Field(500, ge=1, description="steps between checkpoints, from which a killed run goes on")
+    save_every: int = Field(
+        500, ge=1, description=f"steps between checkpoints for resuming, rounded up to a multiple of {LOG_EVERY}"
+    )
+    keep: int = Field(2, ge=1, description="checkpoints kept while it runs: the last one and those to fall back on")
 
 
 def batches(
@@ -80,9 +84,9 @@ def _arguments(settings: PretrainSettings, scratch: Path, seed: int) -> Any:
         weight_decay=0.1,
         max_grad_norm=1.0,
         optim="adamw_torch_fused",
-        save_steps=settings.save_every,
-        save_total_limit=2,
-        logging_steps=20,
+        save_steps=-(-settings.save_every // LOG_EVERY) * LOG_EVERY,  # the sums behind the next line are not saved
+        save_total_limit=settings.keep,
+        logging_steps=LOG_EVERY,
         seed=seed,
         report_to=[],
         disable_tqdm=True,
@@ -99,7 +103,8 @@ def pretrain(
     seed: int,
     scratch: Path,
     callbacks: list[Any],
-    resumed: Callable[[int], None] = lambda step: None,
+    resumed: Callable[[int], Any] = lambda step: None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> float:
     """Train `model` in place on `documents()` (an endless, repeatable stream); returns the mean loss of the last 100
     steps (nats per token). A checkpoint found in `scratch` is continued, with the same result as without the break."""
@@ -107,7 +112,7 @@ def pretrain(
     from transformers import Trainer
     from transformers.trainer_callback import PrinterCallback
 
-    from models.checkpoint import WholeCheckpoints, last_checkpoint, quiet
+    from models.checkpoint import WholeCheckpoints, last_checkpoint, quiet, step_of
 
     def encode(statement: str, rest: str) -> tuple[list[int], int]:
         head = [tokenizer.bos_token_id, *tokenizer.encode(statement, add_special_tokens=False)]
@@ -127,9 +132,9 @@ def pretrain(
         model=model, args=_arguments(settings, scratch, seed), train_dataset=Stream(), callbacks=callbacks
     )
     trainer.remove_callback(PrinterCallback)
-    start = last_checkpoint(scratch)
+    start = last_checkpoint(scratch, say)
     if start is not None:
-        resumed(int(start.name.rsplit("-", 1)[1]))
+        resumed(step_of(start))
     with quiet():
         trainer.train(resume_from_checkpoint=str(start) if start else None)
     model.config.use_cache = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,15 @@ from datasets import Dataset
 from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from models.checkpoint import WholeCheckpoints, last_checkpoint, load_model, load_tokenizer, quiet, save_model
+from models.checkpoint import (
+    WholeCheckpoints,
+    last_checkpoint,
+    load_model,
+    load_tokenizer,
+    quiet,
+    save_model,
+    step_of,
+)
 from models.router_callback import RouterCallback
 from sft.config import SftSettings
 from sft.data import Encoded, LengthBatches, encode
@@ -28,6 +37,12 @@ class Bar(Protocol):
 
 class Trainer(WholeCheckpoints, SFTTrainer):
     """`SFTTrainer` that resumes a Mixture-of-Experts whole and draws batches of similar length."""
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any | None = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        state = json.loads((Path(resume_from_checkpoint) / "trainer_state.json").read_text(encoding="utf-8"))
+        counts = [line["num_tokens"] for line in state["log_history"] if "num_tokens" in line]
+        self._total_train_tokens = int(counts[-1]) if counts else 0  # TRL would count from 0 again
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         rows = self.train_dataset if train_dataset is None else train_dataset
@@ -72,16 +87,17 @@ def train_sft(
     log: Log,
     progress: Callable[[str, int | None], Bar],
     scratch: str | Path,
-    resumed: Callable[[int], None] = lambda step: None,
+    resumed: Callable[[int], list[dict[str, Any]]] = lambda step: [],
+    say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Train the model of `model_path` on sample rows {prompt, completion, system} and save it to `out_dir`.
 
-    Checkpoints go to `scratch`; a call that finds one there goes on from it (after `resumed(step)`) and ends with the
-    same weights as an uninterrupted run. Returns steps, rows, too_long, tokens (completion tokens in one epoch), loss
-    and accuracy (last logged), max_vio (of a MoE), seconds. SampleError or RouterError, with one line, where
-    data or policy do not fit the model.
+    Checkpoints go to `scratch`; a call that finds one there goes on from it and ends with the same weights and numbers
+    as an uninterrupted run: `resumed(step)` gives the lines logged up to then. `say` takes warnings. Returns steps,
+    rows, too_long, tokens (completion tokens in one epoch), loss and accuracy (last logged), max_vio (of a MoE),
+    seconds. SampleError or RouterError, with one line, where data or policy do not fit the model.
     """
-    start, began = last_checkpoint(scratch), time.monotonic()
+    start, began = last_checkpoint(scratch, say), time.monotonic()
     tokenizer = load_tokenizer(model_path)
     model = load_model(model_path)
     limit = min(
@@ -92,7 +108,7 @@ def train_sft(
     reporter = Reporter(log, progress)
     trainer = build_trainer(model, tokenizer, data, config, scratch, seed, limit, [router, reporter])
     if start is not None:
-        resumed(int(start.name.rsplit("-", 1)[1]))
+        reporter.lines = resumed(step_of(start))
     with quiet():
         trainer.train(resume_from_checkpoint=str(start) if start else None)
     save_model(model, tokenizer, out_dir, dtype=config.save_dtype)
@@ -142,8 +158,8 @@ def build_trainer(
         max_length=max_length,
         dataset_kwargs=None if packing else {"skip_prepare_dataset": True},
         save_strategy="steps" if config.save_every else "no",
-        save_steps=config.save_every or 1,
-        save_total_limit=1,
+        save_steps=config.save_steps or 1,
+        save_total_limit=config.keep,
         logging_steps=config.log_every,
         seed=seed,
         data_seed=seed,

@@ -51,7 +51,9 @@ def _check(config: GrpoConfig) -> Iterable[str]:
 
 
 @stage(version=2, summary="reinforcement learning (GRPO) against rewards, rollouts on vLLM", check=_check)
-def grpo(ctx: Context, config: GrpoConfig, *, model: Model, problems: list[Problems]) -> Model:
+def grpo(
+    ctx: Context, config: GrpoConfig, *, model: Model, problems: list[Problems], dev: list[Problems] | None = None
+) -> Model:
     from rollout.process import set_vllm_environment
 
     set_vllm_environment()  # before TRL, which imports vLLM and lets it talk
@@ -77,6 +79,8 @@ def grpo(ctx: Context, config: GrpoConfig, *, model: Model, problems: list[Probl
                 progress=ctx.progress,
                 scratch=ctx.scratch,
                 resumed=ctx.resumed,
+                dev=[row for part in dev or () for row in read_rows(part)],
+                say=ctx.say,
             )
         except (CanaryFailure, EngineFailure, ErrorBudgetExceeded, GrpoError, RouterError) as error:
             raise StageError(str(error)) from error

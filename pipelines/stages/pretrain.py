@@ -55,6 +55,7 @@ def pretrain(ctx: Context, config: PretrainConfig) -> Model:
         scratch=ctx.scratch,
         callbacks=callbacks,
         resumed=ctx.resumed,
+        say=ctx.say,
     )
     save_model(model, tokenizer, ctx.out / "model", dtype="bfloat16")
     ctx.summary(loss=loss, parameters=model.num_parameters())

@@ -30,6 +30,7 @@ def sft(ctx: Context, config: SftConfig, *, model: Model, samples: list[Samples]
             progress=ctx.progress,
             scratch=ctx.scratch,
             resumed=ctx.resumed,
+            say=ctx.say,
         )
     except (RouterError, SampleError) as error:
         raise StageError(str(error)) from error

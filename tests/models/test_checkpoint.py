@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from models.checkpoint import last_checkpoint, load_model, save_model
+from models.checkpoint import last_checkpoint, load_model, load_tokenizer, save_model
+from models.sealed import seal
 
 
 def tiny() -> Any:
@@ -45,16 +46,44 @@ def test_bf16_keeps_the_bias_exact(tmp_path: Path) -> None:
     assert load_model(tmp_path).dtype == model.dtype  # trained in fp32 whatever the file holds
 
 
+def test_a_tokenizer_is_saved_without_how_this_process_loaded_it(tmp_path: Path) -> None:
+    """transformers would write down whether it was offline: the same stage, another artifact."""
+    from models.tiny import TINY_BASE
+
+    load_tokenizer(TINY_BASE).save_pretrained(tmp_path)
+    assert not {"is_local", "local_files_only"} & json.loads((tmp_path / "tokenizer_config.json").read_text()).keys()
+
+
 def test_a_folder_without_a_model_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"holds no config\.json"):
         load_model(tmp_path)
 
 
-def test_the_last_complete_checkpoint_counts(tmp_path: Path) -> None:
-    assert last_checkpoint(tmp_path) is None
-    for step, text in ((2, '{"global_step": 2}'), (10, '{"global_step": 10}'), (20, '{"global_st')):
-        folder = tmp_path / f"checkpoint-{step}"
-        folder.mkdir()
-        (folder / "trainer_state.json").write_text(text)
-    (tmp_path / "checkpoint-30").mkdir()
-    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
+def checkpoints(folder: Path, *steps: int) -> None:
+    for step in steps:
+        made = folder / f"checkpoint-{step}"
+        made.mkdir(parents=True)
+        (made / "trainer_state.json").write_text(json.dumps({"global_step": step}))
+        seal(made)
+
+
+def test_the_last_sound_checkpoint_counts_and_the_others_are_told_and_removed(tmp_path: Path) -> None:
+    told: list[str] = []
+    assert last_checkpoint(tmp_path, told.append) is None
+    checkpoints(tmp_path, 2, 10, 20, 30)
+    (tmp_path / "checkpoint-20/trainer_state.json").write_text('{"global_step": 21}')
+    (tmp_path / "checkpoint-30/sealed.json").unlink()
+    assert last_checkpoint(tmp_path, told.append) == tmp_path / "checkpoint-10"
+    unfinished, damaged = told
+    assert "checkpoint-30: damaged, not used: it has no sealed.json" in unfinished
+    assert "checkpoint-20: damaged, not used: trainer_state.json is not what was written" in damaged
+    assert all(line.endswith("going on from checkpoint-10") for line in told)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-10", "checkpoint-2"]
+
+
+def test_nothing_but_damaged_checkpoints_is_a_new_start(tmp_path: Path) -> None:
+    told: list[str] = []
+    checkpoints(tmp_path, 2)
+    (tmp_path / "checkpoint-2/trainer_state.json").unlink()
+    assert last_checkpoint(tmp_path, told.append) is None
+    assert told[0].endswith("trainer_state.json is missing; no other checkpoint is left: starting anew")

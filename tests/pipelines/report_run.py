@@ -47,6 +47,8 @@ def make_run(folder: Path, *, steps: int = 60, problems: int = 16, hostile: str 
         manifest = {"stage": name, "kind": kind, "config": CONFIG.get(name, {}), "seed": 17 + i, "wall_s": 3.7 * i**2}
         manifest |= {"versions": {"torch": "2.13.0", "vllm": "0.31.0"}, "git": "d3b4ad5" + "0" * 33, "device": "cpu"}
         manifest["metrics"] = {"rows": 812 * i, "note": hostile}
+        manifest["inputs"] = {slot: [["", f"{i:064x}"]] for slot in FROM[name]}
+        manifest["outputs"] = {"": {"type": "Model", "path": ".", "digest": f"{10 + i:064x}"}}
         write_json(out / "manifest.json", manifest)
         entries[name] = {"key": f"{i:064x}", "use": kind, "status": "cached" if i < 2 else "done", "from": FROM[name]}
     run = {"name": folder.name, "seed": 0, "status": "done", "finished": 1.79e9, "overrides": [], "stages": entries}
@@ -58,7 +60,8 @@ def make_run(folder: Path, *, steps: int = 60, problems: int = 16, hostile: str 
     filters = [{"name": n, "dropped": 900 // (i + 1), "examples": [hostile or "2 2 2 2"]} for i, n in enumerate(names)]
     write_json(
         folder / "harvest/funnel.json",
-        {"input": 8192, "filters": filters, "kept": 6137, "problems": 1024, "problems_kept": 901},
+        {"input": 8192, "filters": filters, "kept": 6137, "problems": 1024, "problems_kept": 901}
+        | {"pass_rates": {"0": 60, "0-0.5": 300, "0.5-1": 600, "1": 64}, "kept_per_problem": {"0": 123, "8": 901}},
     )
     write_scores(folder / "scores", problems, draw, hostile)
     return folder
@@ -96,6 +99,8 @@ def grpo_row(step: int, steps: int, draw: random.Random) -> dict[str, Any]:
         "router/min_load/1": 0.8,
         "router/min_load/2": 0.7,
         "seconds/generate": 0.9,
+        "seconds/train": 0.6,
+        "reflection": 0.1 + t,
         "seconds/sync": 0.03,
         "time": 1.7e9 + 2.1 * step,
     }
@@ -131,9 +136,17 @@ def write_scores(folder: Path, problems: int, draw: random.Random, hostile: str 
                 if not i % 2:
                     text = f"<think>{hostile}f(1) is {a}, so add {a - 1}.</think><answer>\n```python\ndef f(x):\n"
                     text += f"    return x + {a - 1 if right else a}\n```\n</answer>"
-                row = {"model": model, "id": f"{family}-{i}", "prompt": prompt, "completion": text, "family": family}
+                parts = {family: float(right), "format": 1.0}
+                row = {
+                    "rewards": parts,
+                    "model": model,
+                    "id": f"{family}-{i}",
+                    "prompt": prompt,
+                    "completion": text,
+                    "family": family,
+                }
                 rows.append(row | {"correct": right, "n_tokens": len(text) // 3, "finish": "stop", "answer": answer})
-    protocol = {"temperature": 0.6, "top_p": 0.95, "k": k}
+    protocol = {"temperature": 0.6, "top_p": 0.95, "k": k, "rewards": {"math": 1.0, "mine": {"weight": 0.5}}}
     write_json(folder / "scores.json", {"models": models, "protocol": protocol})
     write_rows(folder / "samples.parquet", rows)
 

@@ -88,3 +88,41 @@ def test_the_table_sums_up_the_cost() -> None:
         "",
         "2 of 3 stages would run: about 3 min 05 s and 1 of unknown cost",
     ]
+
+
+def test_the_table_says_what_is_measured(folder: Path) -> None:
+    from pipelines.work import Work
+
+    work = Work("rl", 100, 96, 10)
+    rows = [
+        plan.Row("cold", "sft", "stale", "changed", 20.0, 3, work=work),
+        plan.Row("reason", "grpo", "new", "never run", None, work=work),
+    ]
+    assert plan.table(rows).splitlines()[-2:] == [
+        "measured here: cold (3 runs)",
+        "never run here: give --hardware for an estimate, as in --hardware 8xh800",
+    ]
+
+
+def test_an_estimate_names_its_assumptions_and_unknown_models(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pipelines.cli import main
+
+    (tmp_path / "p.yaml").write_text(
+        "stages:\n  base: {use: model, with: {source: deepseek-ai/DeepSeek-V3-Base}}\n"
+        "  other: {use: model, with: {source: some/model}}\n  problems: {use: problems}\n"
+        "  reason: {use: grpo, from: {model: base, problems: problems.train}, with: {max_tokens: 32768}}\n"
+        "  small: {use: sample, from: {model: other, problems: problems.train}}\n"
+    )
+    words = ["plan", str(tmp_path / "p.yaml"), "--workdir", str(tmp_path / "runs"), "--hardware"]
+    with pytest.raises(SystemExit) as end:
+        main([*words, "64xh800", "--price", "3"])
+    said = capsys.readouterr().out
+    assert end.value.code == 0 and not (tmp_path / "runs").exists()
+    (line,) = (line for line in said.splitlines() if line.startswith("reason  671B"))
+    assert "37.6B active" in line and "(needs " in line  # more memory than 64 devices have
+    assert "no estimate for small" in said and "$3 an hour" in said and "38.9% of peak" in said
+    with pytest.raises(SystemExit) as end:
+        main([*words, "64xh8000"])
+    assert end.value.code == 2 and "did you mean h800?" in capsys.readouterr().err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import math
 import re
 import shutil
 from html.parser import HTMLParser
@@ -16,6 +17,10 @@ from rich.console import Console
 from pipelines.artifacts import Scores
 from pipelines.context import Context
 from pipelines.report import print_table, render
+from pipelines.report_cost import costs
+from pipelines.report_data import Run, StageRecord
+from pipelines.report_paired import compare, p_text
+from pipelines.report_words import manners
 from pipelines.stages.report import ReportConfig, report
 from tests.pipelines.report_run import MODELS, make_run, write_lines
 
@@ -67,7 +72,10 @@ def test_the_page_shows_every_part_of_the_run(run_dir: Path) -> None:
         "Results",
         "Training",
         "Rejection sampling",
+        "Problem by problem",
+        "How they write",
         "The same problem at each stage",
+        "Cost",
         "Stages",
     ):
         assert f">{heading}" in page
@@ -81,9 +89,21 @@ def test_the_page_shows_every_part_of_the_run(run_dir: Path) -> None:
         "2 min 13 s",
         "901 of 1,024 problems",
         "base 2, cold 2",
+        "problems by pass rate",
+        "× 0.5",
+        "a reward of this run's own",
+        "base \u2192 final",
     ):
         assert name in text
-    for title in ("Reward parts", "Entropy", "KL to the reference", "Canary gap", "MaxVio per layer", "layer 2"):
+    for title in (
+        "Reward parts",
+        "Reflective words",
+        "Entropy",
+        "KL to the reference",
+        "Canary gap",
+        "MaxVio per layer",
+        "layer 2",
+    ):
         assert title in text
     assert "limit 1e-4" in page and 'data-log="1"' in page
 
@@ -93,6 +113,42 @@ def test_the_page_asks_nothing_of_the_network_and_stays_small(run_dir: Path) -> 
     assert len(page.encode()) < 500_000
     assert not re.search(r"(?i)(https?:)?//[a-z0-9.-]+\.[a-z]{2,}|@import|url\(|<link|<iframe|<img", page)
     assert not [attrs for _, attrs in Page(page).tags if {"src", "href"} & set(attrs) and attrs.get("href") != "#main"]
+
+
+def test_differences_are_paired_by_problem() -> None:
+    shares = {"a": [0, 0, 0, 0, 1, 0], "b": [1, 1, 1, 1, 1, 0]}  # of two samples each, all alike
+    rows: list[dict[str, object]] = [
+        {"model": model, "id": str(i), "correct": bool(right)}
+        for model, listed in shares.items()
+        for i, right in enumerate(listed)
+        for _ in range(2)
+    ]
+    (found,) = compare(rows, ["a", "b"])
+    assert (found.before, found.after, found.problems, found.better, found.worse) == ("a", "b", 6, 4, 0)
+    assert found.points == pytest.approx(400 / 6)
+    assert found.p == pytest.approx(2 / 2**4)  # four problems moved, all the same way
+    assert found.verdict == "" and p_text(found.p) == "0.12" and p_text(0.00312) == "0.0031"
+    assert found.low == pytest.approx(400 / 6 - 196 * math.sqrt(6 * (4 / 6) * (2 / 6) / 5 / 6), rel=1e-3)
+
+
+def test_manner_of_writing() -> None:
+    texts = [
+        "<think>Wait, that is wrong. Let me check.</think><answer>1</answer>",
+        "<think></think><answer>2</answer>",
+        "<answer>Waiting is no such word</answer>",
+        "<think>Das ist aber nicht die Antwort.</think><answer>3</answer>",
+    ]
+    (found,) = manners({"m": texts}, ["m", "absent"])
+    assert (found.read, found.thinks, found.reflective, found.per_answer) == (4, 0.5, 0.25, 0.75)
+    assert found.language == pytest.approx(7 / 13)
+
+
+def test_the_parts_of_a_stage_add_up_to_its_time() -> None:
+    rows = [{"step": i, "seconds/generate": 2.0, "seconds/train": 1.0, "seconds/step": 3.0} for i in range(10)]
+    stage = StageRecord("reason", "grpo", manifest={"wall_s": 40.0, "metrics": {"tokens": 8000}}, rows=rows)
+    (cost,) = costs(Run("r", [stage], []))
+    assert (cost.share, cost.tokens) == (100, 8000)
+    assert cost.parts == [("drawing", 50), ("training", 25), ("start and save", 25)]
 
 
 def test_hostile_text_stays_text(tmp_path: Path) -> None:

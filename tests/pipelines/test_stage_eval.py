@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
 from pipelines.stages.eval import EvalConfig, eval
 from tests.pipelines.taught import ENGINE, context, problems, read_json, taught_model, untrained
@@ -40,3 +42,33 @@ def test_greedy_and_a_limit(tmp_path: Path, tmp_path_factory: pytest.TempPathFac
     models = {"final": taught_model(tmp_path_factory)}
     made = eval(context(tmp_path), config, models=models, problems=problems(tmp_path / "problems"))
     assert read_json(made.path / "scores.json")["models"]["final"]["n_problems"] == 1
+
+
+def test_a_killed_evaluation_goes_on_after_its_last_chunk(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    config = EvalConfig(**ENGINE, k=4, temperature=2.0, chunk=1)
+    models, given = {"final": taught_model(tmp_path_factory)}, problems(tmp_path / "problems")
+    whole = eval(context(tmp_path / "whole"), config, models=models, problems=given)
+    journal = (tmp_path / "whole/scratch/final.jsonl").read_text()
+    first, second = journal.splitlines()
+    half = context(tmp_path / "half")
+    (half.scratch / "final.jsonl").write_text(first + "\n" + second[: len(second) // 2])  # killed while writing
+    rest = eval(half, config, models=models, problems=given)
+    assert (rest.path / "samples.parquet").read_bytes() == (whole.path / "samples.parquet").read_bytes()
+    assert (half.scratch / "final.jsonl").read_text() == journal
+
+
+def test_a_flipped_bit_in_the_journal_is_told_and_drawn_again(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    config = EvalConfig(**ENGINE, k=4, temperature=2.0, chunk=1)
+    models, given, ctx = {"final": taught_model(tmp_path_factory)}, problems(tmp_path / "problems"), context(tmp_path)
+    whole = (eval(ctx, config, models=models, problems=given).path / "samples.parquet").read_bytes()
+    journal = ctx.scratch / "final.jsonl"
+    written = journal.read_text()
+    journal.write_text(written[::-1].replace("think", "thinc", 1)[::-1].replace('"first": 1', '"first": 3'))
+    ctx.console = Console(file=(out := io.StringIO()), width=200)
+    assert (eval(ctx, config, models=models, problems=given).path / "samples.parquet").read_bytes() == whole
+    assert f"{journal}: entry 2 of 2 is damaged: drawing again from problem 1 on" in out.getvalue()
+    assert journal.read_text() == written

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.console import Console
 
 from pipelines.artifacts import Model, Problems, read_rows, write_rows
 from pipelines.stage import StageError
@@ -34,28 +36,103 @@ def test_correct_completions_are_kept_once_with_their_provenance(model: Model, t
         assert (row["prompt"], row["family"], row["system"]) == (problem["prompt"], "math", None)
         assert (row["reward"], row["rank"], row["correct"], row["finish"]) == (1.0, 0, True, "stop")
         assert row["model"] == path_digest(model.path) and len(row["model"]) == 64
+        assert (row["sample"], row["seed"], row["shard"], row["pass_rate"]) == (0, 0, 0, 1.0)
+        assert row["rewards"] == {"math": 1.0}
     funnel = read_json(made.path / "funnel.json")
     assert funnel["input"] == 8 and funnel["kept"] == 2
     assert {step["name"]: step["dropped"] for step in funnel["filters"]}["duplicate"] == 6
-    assert ctx.numbers == {"drawn": 8, "kept": 2, "problems": 2, "problems_kept": 2}
+    assert funnel["pass_rates"]["1"] == 2 and funnel["kept_per_problem"] == {"1": 2}
+    assert [
+        (row["id"], row["drawn"], row["right"], row["kept"]) for row in read_rows(made.path / "problems.parquet")
+    ] == [
+        ("double", 4, 4, 1),
+        ("half", 4, 4, 1),
+    ]
+    assert ctx.numbers["dropped/duplicate"] == 6 and ctx.numbers["dropped/wrong"] == 0
+    assert {name: n for name, n in ctx.numbers.items() if "/" not in name} == {
+        "drawn": 8,
+        "kept": 2,
+        "problems": 2,
+        "problems_kept": 2,
+        "contaminated": 0,
+    }
 
 
-def test_a_killed_run_goes_on_after_its_last_chunk_and_draws_the_same(model: Model, tmp_path: Path) -> None:
-    config = SampleConfig(**{**CONFIG, "temperature": 2.0, "chunk": 1, "keep": "all", "max_repetition": 1})
+WILD = SampleConfig(**{**CONFIG, "temperature": 2.0, "chunk": 1, "keep": "all", "max_repetition": 1})
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing in the program catches it."""
+
+
+def test_a_killed_run_goes_on_after_its_last_shard_and_makes_the_same(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipelines import drawing
+    from pipelines.shards import Shards
+
     given = problems(tmp_path / "problems")
-    whole = read_rows(sample(context(tmp_path / "whole"), config, model=model, problems=given))
-    journal = tmp_path / "whole/scratch/sample.jsonl"
-    first, second = journal.read_text().splitlines()
-    half = context(tmp_path / "half")
-    (half.scratch / "sample.jsonl").write_text(first + "\n" + second[: len(second) // 2])  # killed while writing
-    assert read_rows(sample(half, config, model=model, problems=given)) == whole
-    assert (half.scratch / "sample.jsonl").read_text() == journal.read_text()
-    third = context(tmp_path / "third")
-    lines = [json.loads(first), json.loads(second)]
-    lines[1][0][0] = ["<think>from the journal</think>8", 9, "stop"]
-    (third.scratch / "sample.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    texts = [row["completion"] for row in read_rows(sample(third, config, model=model, problems=given))]
-    assert "<think>from the journal</think>8" in texts  # a whole journal needs no engine
+    whole = sample(context(tmp_path / "whole"), WILD, model=model, problems=given)
+    write = Shards.write
+
+    def killed(shards: Shards, index: int, rows: list[dict[str, Any]], about: dict[str, Any]) -> None:
+        if index == 1:
+            raise Killed
+        write(shards, index, rows, about)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Shards, "write", killed)
+        sample(context(tmp_path / "half"), WILD, model=model, problems=given)
+    asked: list[int] = []
+    draw_chunks = drawing.draw_chunks
+
+    def counted(model: Path, rows: Any, draw: Any, config: Any, firsts: Iterable[int]) -> Any:
+        asked.extend(firsts)
+        return draw_chunks(model, rows, draw, config, asked)
+
+    monkeypatch.setattr("pipelines.stages.sample.draw_chunks", counted)
+    rest = sample(context(tmp_path / "half"), WILD, model=model, problems=given)
+    assert asked == [1]  # the first shard was there
+    for name in ("rows.parquet", "problems.parquet", "funnel.json"):
+        assert (rest.path / name).read_bytes() == (whole.path / name).read_bytes()
+
+
+def test_a_damaged_shard_is_drawn_again(model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+
+    given, ctx = problems(tmp_path / "problems"), context(tmp_path)
+    ctx.console = Console(width=160)
+    whole = read_rows(sample(ctx, WILD, model=model, problems=given))
+    for name, place in (("shard-00000.parquet", 40), ("shard-00001.json", 20)):
+        content = bytearray((ctx.scratch / "shards" / name).read_bytes())
+        content[place] ^= 1
+        (ctx.scratch / "shards" / name).write_bytes(content)
+    assert read_rows(sample(ctx, WILD, model=model, problems=given)) == whole
+    told = capsys.readouterr().out
+    assert "shard-00000.json: damaged, is made again" in told and "shard-00001.json: damaged" in told
+
+
+def test_parts_of_the_problems_are_made_apart_and_lack_nothing(model: Model, tmp_path: Path) -> None:
+    given = problems(tmp_path / "problems")
+    made = [
+        read_rows(sample(context(tmp_path / part[0]), SampleConfig(**CONFIG, part=part), model=model, problems=given))
+        for part in ("1/2", "2/2")
+    ]
+    assert [[row["id"] for row in rows] for rows in made] == [["double"], ["half"]]
+    with pytest.raises(ValueError, match="must be i/n with 1 <= i <= n, as in 2/4, not '3/2'"):
+        SampleConfig(part="3/2")
+
+
+def test_nothing_is_drawn_for_a_problem_of_the_evaluation_set(model: Model, tmp_path: Path) -> None:
+    held = tmp_path / "held"
+    write_rows(held, [{"id": "test-7", "prompt": "HALF of  12?"}])
+    ctx = context(tmp_path)
+    made = sample(
+        ctx, SampleConfig(**CONFIG), model=model, problems=problems(tmp_path / "problems"), against=[Problems(held)]
+    )
+    assert [row["id"] for row in read_rows(made)] == ["double"]
+    [dropped] = read_json(made.path / "funnel.json")["problem_filters"]
+    assert dropped == {"name": "contaminated", "dropped": 1, "examples": ["exact of test-7: Half of 12?"]}
+    assert ctx.numbers["contaminated"] == 1 and ctx.numbers["drawn"] == 4
 
 
 def test_nothing_left_says_which_filter_took_most(tmp_path: Path) -> None:

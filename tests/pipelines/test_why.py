@@ -53,6 +53,10 @@ def test_nothing_stands_out_in_a_good_run(tmp_path: Path) -> None:
         ({"canary_gap/max": (1e-6, 0.2)}, "trainer and rollout engine disagree"),
         ({"kl": (0.0, 3.0)}, "the policy has gone far from its reference"),
         ({"router/max_vio": (0.5, 4.0)}, "the experts' load is drifting apart"),
+        (
+            {"heldout/score": (0.8, 0.5)},
+            "the model was better on held-out problems before, and its last weights are handed on",
+        ),
         ({"loss": (0.1, float("nan"))}, "the loss or the gradient is not a number"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -58,7 +59,7 @@ class ToyTrainConfig(StageConfig):
     packing: Literal["off", "bfd"] = Field("off", description="packing")
     router: Router = Field(Router(), description="router")
     rewards: dict[str, float] = Field({}, description="rewards and weights")
-    trouble: str = Field("", description="hopeless, or at step 2: fail, crash, sleep, swallow")
+    trouble: str = Field("", description="hopeless, or at step 2: fail, crash, sleep, swallow, full, damage")
 
 
 @stage(version=1, summary="training")
@@ -74,17 +75,25 @@ def toy_train(ctx: Context, config: ToyTrainConfig, *, model: Model, data: list[
             bar.advance(loss=1 / step)
             if step == 2 and config.trouble and not (flag := ctx.resolve("healed")).exists():
                 print(f"READY {os.getpid()}", flush=True)
-                _trouble(config.trouble, flag)
+                _trouble(config.trouble, flag, model)
     ctx.summary(loss=1 / config.steps, resumed_at=done)
     rows = sum(len(read_rows(part)) for part in data or [])
     return _model(ctx.out, steps=config.steps, parent=(model.path / "config.json").read_text(), rows=rows)
 
 
-def _trouble(kind: str, flag: Path) -> None:
+def _trouble(kind: str, flag: Path, model: Model) -> None:
     if kind == "fail":
         raise StageError("the loss is not a number; lower lr")
     if kind == "crash":
         raise ValueError("a bug in the stage")
+    if kind == "full":
+        taken = shutil.disk_usage(flag.parent).free - int(flag.with_name("left").read_text())
+        with flag.with_name("filler").open("wb") as filler:
+            os.posix_fallocate(filler.fileno(), 0, taken)
+        return
+    if kind == "damage":
+        (model.path / "config.json").write_text((model.path / "config.json").read_text().replace("3", "4"))
+        return
     try:
         time.sleep(30)
     except KeyboardInterrupt:

@@ -78,7 +78,7 @@ def test_step_numbers() -> None:
     scored = Scored([[1.1, 0.1], [0.1, None]], {"math": [[1.0, 0.0], [None, None]], "format": [[1.0] * 2, [1.0, None]]})
     rows = [{"family": "math"}, {"family": "math"}, {"family": "chat"}, {"family": "chat"}]
     samples = [
-        Sample("p", "c", finish=finish, n_tokens=n, row=row)
+        Sample("p", "Wait: check waiting", finish=finish, n_tokens=n, row=row)
         for finish, n, row in zip(("stop", "length", "stop", "stop"), (4, 8, 6, 2), rows, strict=True)
     ]
     pairs = [samples[:2], samples[2:]]
@@ -86,9 +86,12 @@ def test_step_numbers() -> None:
     assert numbers == {
         "part/math": 0.5, "part/format": 1.0, "length": 5.0, "finished": 0.75, "accuracy": 0.5,
         "accuracy/math": 0.5, "length/right": 4.0, "length/wrong": 8.0,
+        "reflection": 2.0,
     }  # fmt: skip
 
 
 def test_log_line_renames_and_drops() -> None:
     logs = {"learning_rate": 0.1, "kl": None, "clip_ratio/region_mean": 0.2, "completions/max_length": 3, "length": 2}
-    assert log_line(logs) == {"lr": 0.1, "clip_fraction": 0.2, "length": 2}
+    assert log_line(logs | {"load/1": [0.25, 0.75]}) == {
+        "lr": 0.1, "clip_fraction": 0.2, "length": 2, "load/1": [0.25, 0.75],
+    }  # fmt: skip

@@ -13,15 +13,18 @@ def make_trainer(path: Path, scratch: Path, settings: GrpoSettings, inputs: Any 
     from datasets import Dataset
 
     from models.checkpoint import load_model, load_tokenizer
+    from models.replay import RouterReplay
     from rl.grpo import _arguments
     from rl.trainer import Inputs, Trainer
 
     unused: Any = None
+    model = load_model(path)
     trainer = Trainer(
         settings=settings,
         inputs=inputs or Inputs([], [], unused, unused, unused),
         reference=load_model(path) if settings.beta else None,
-        model=load_model(path),
+        model=model,
+        replay=RouterReplay(model) if settings.router_replay != "off" else None,
         args=_arguments(settings, scratch, 0),
         train_dataset=Dataset.from_dict({"prompt": ["0"]}),
         processing_class=load_tokenizer(path),

@@ -104,3 +104,17 @@ def test_seeds_and_stop_ids(tiny_path: Path, tmp_path: Path) -> None:
 
 def tokens(groups: list[list[Rollout]]) -> list[list[int]]:
     return [rollout.completion_ids for group in groups for rollout in group]
+
+
+def test_more_prompt_tokens_than_one_batch_holds(tmp_path: Path) -> None:
+    """vLLM would prefill one prompt in two parts and then fail on its random generator (not with MLA)."""
+    from models.zoo import write_random
+    from rollout.vllm_engine import VllmEngine, VllmOptions
+
+    write_random("qwen3", tmp_path)
+    engine = VllmEngine(tmp_path, VllmOptions(max_model_len=128, max_num_seqs=256))
+    try:
+        groups = engine.generate([[5, 6, 7] * 20] * 24, SamplingParams(max_tokens=2, seed=3), 3)
+    finally:
+        engine.close()
+    assert [len(group) for group in groups] == [3] * 24

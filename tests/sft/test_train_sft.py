@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from sft.config import SftSettings
 from sft.data import IGNORE, LengthBatches, encode
+from tests.disks import fill, small_disk
 
 ROWS = [
     {
@@ -159,39 +161,124 @@ def test_frozen_router_and_saved_precision(tiny_model: Path, tmp_path: Path) -> 
     assert not after["lm_head.weight"].equal(before["lm_head.weight"].bfloat16())
 
 
-def test_a_killed_run_ends_with_the_same_weights(tiny_model: Path, tmp_path: Path) -> None:
-    """24 rows, batch 8, 2 epochs: 6 steps, killed after the checkpoint of step 4 (in the second epoch)."""
-    settings = {"epochs": 2, "save_every": 2, "micro_batch": 4, "router": "bias_update(0.01)"}
-    whole = run(tiny_model, tmp_path / "whole", tmp_path / "s1", **settings)
-    assert whole["steps"] == 6
+class Killed(Exception):
+    pass
 
-    class Killed(Exception):
-        pass
 
-    def die(step: int, **numbers: Any) -> None:
-        if step == 5:
-            raise Killed
+def start(
+    model: Path, folder: Path, *, die: int = 0, trouble: Callable[[], None] | None = None, **settings: Any
+) -> Any:
+    """A run in `folder` that ends at step `die`, if that is not 0, with `trouble` or Killed: (result, lines, warnings).
 
+    24 rows, batch 8, 2 epochs: 6 steps.
+    """
     from sft.train import train_sft
 
-    config = SftSettings(lr=3e-3, batch=8, log_every=1, **settings)
-    bar = {"progress": lambda description, total: NoBar(), "scratch": tmp_path / "s2", "seed": 0}
+    lines: list[dict[str, Any]] = []
+
+    def log(step: int, **numbers: Any) -> None:
+        if step == die:
+            (trouble or fail)()
+        lines.append({"step": step, **numbers})
+
+    def fail() -> None:
+        raise Killed
+
+    def resumed(step: int) -> list[dict[str, Any]]:
+        lines.extend(line for line in json.loads((folder / "lines").read_text()) if line["step"] <= step)
+        return list(lines)
+
+    told: list[str] = []
+    config = SftSettings(**{"lr": 3e-3, "batch": 8, "epochs": 2, "save_every": 2, "micro_batch": 4, "log_every": 1,
+                            "router": "bias_update(0.01)", **settings})  # fmt: skip
+    try:
+        result = train_sft(
+            model, ROWS, config, folder / "out", seed=0, log=log, progress=lambda description, total: NoBar(),
+            scratch=folder / "scratch", resumed=resumed, say=told.append,
+        )  # fmt: skip
+    finally:
+        (folder / "lines").parent.mkdir(parents=True, exist_ok=True)
+        (folder / "lines").write_text(json.dumps(lines))
+    return {key: value for key, value in result.items() if key != "seconds"}, lines, told
+
+
+def same(one: Path, two: Path) -> bool:
+    return (one / "out/model.safetensors").read_bytes() == (two / "out/model.safetensors").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """An uninterrupted run: its folder and what it said."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, start(tiny_model, folder)
+
+
+def test_a_killed_run_ends_with_the_same_weights_and_numbers(tiny_model: Path, tmp_path: Path, whole: Any) -> None:
     with pytest.raises(Killed):
-        train_sft(tiny_model, ROWS, config, tmp_path / "half", log=die, **bar)
-    told: list[int] = []
-    steps: list[int] = []
-    train_sft(
-        tiny_model,
-        ROWS,
-        config,
-        tmp_path / "half",
-        log=lambda step, **numbers: steps.append(step),
-        resumed=told.append,
-        **bar,
-    )
-    assert told == [4] and steps == [5, 6]
-    one, two = weights(tmp_path / "whole"), weights(tmp_path / "half")
-    assert {name for name in one if not one[name].equal(two[name])} == set()
+        start(tiny_model, tmp_path, die=5)
+    assert start(tiny_model, tmp_path) == whole[1] and same(whole[0], tmp_path)
+
+
+def test_a_run_killed_after_its_last_step_only_has_to_save(tiny_model: Path, tmp_path: Path, whole: Any) -> None:
+    start(tiny_model, tmp_path)
+    (tmp_path / "out/model.safetensors").unlink()
+    assert start(tiny_model, tmp_path) == whole[1] and same(whole[0], tmp_path)
+
+
+def test_a_damaged_checkpoint_is_skipped_and_the_one_before_used(tiny_model: Path, tmp_path: Path, whole: Any) -> None:
+    from models.sealed import flaw
+
+    with pytest.raises(Killed):
+        start(tiny_model, tmp_path, die=5)
+    kept = sorted(path.name for path in (tmp_path / "scratch").iterdir())
+    assert kept == ["checkpoint-2", "checkpoint-4"] and not any(flaw(tmp_path / "scratch" / name) for name in kept)
+    file = tmp_path / "scratch/checkpoint-4/optimizer.pt"
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    result, lines, told = start(tiny_model, tmp_path)
+    assert "optimizer.pt is not what was written" in told[0] and told[0].endswith("going on from checkpoint-2")
+    assert (result, lines) == whole[1][:2] and same(whole[0], tmp_path)
+
+
+def test_rotation_keeps_the_newest_and_what_is_protected(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sft.train import Trainer
+
+    monkeypatch.setattr(Trainer, "protected", frozenset({"checkpoint-1"}))
+    start(tiny_model, tmp_path, save_every=1, keep=2)
+    assert sorted(path.name for path in (tmp_path / "scratch").iterdir()) == [
+        "checkpoint-1",
+        "checkpoint-5",
+        "checkpoint-6",
+    ]
+
+
+def test_a_disk_that_fills_up_costs_nothing_that_was_saved(tiny_model: Path, tmp_path: Path, whole: Any) -> None:
+    from models.checkpoint import last_checkpoint
+    from pipelines.disk import full_disk
+
+    with small_disk(tmp_path / "disk", megabytes=24) as disk:
+        filler = disk / "filler"
+        with pytest.raises(Exception) as caught:
+            start(tiny_model, disk, die=3, trouble=lambda: fill(filler, left=200_000))
+        assert (
+            full_disk(caught.value, disk).startswith(f"the disk of {disk}") and not (disk / "scratch/.saving").exists()
+        )
+        assert last_checkpoint(disk / "scratch") == disk / "scratch/checkpoint-2"
+        filler.unlink()
+        assert start(tiny_model, disk) == whole[1] and same(whole[0], disk)
+
+
+def test_a_disk_without_room_for_the_checkpoints_is_told_before_the_first_step(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    with small_disk(tmp_path / "disk", megabytes=3) as disk:
+        with pytest.raises(OSError, match=r"the model and its checkpoints take about \d+ MB and 3 MB are free"):
+            start(tiny_model, disk)
+        assert json.loads((disk / "lines").read_text()) == []
+        start(tiny_model, disk, save_every=0)
 
 
 def test_packed_rows_do_not_see_each_other(tiny_model: Path, tmp_path: Path) -> None:
