@@ -92,13 +92,8 @@ def draw_and_grade(ctx: Context, model: Path, rows: Sequence[Row], draw: Draw, c
     assert draw.journal is not None
     if not rows:
         raise StageError("there are no problems to draw from")
-    from rollout.server import EngineFailure
-
-    try:
-        with ctx.progress(draw.journal.stem, len(rows)) as bar:
-            groups = draw_groups(model, rows, draw, draw.journal, config, bar, ctx.say)
-    except EngineFailure as error:
-        raise StageError(f"{error} (what was drawn is kept; the same command goes on from there)") from error
+    with ctx.progress(draw.journal.stem, len(rows)) as bar:
+        groups = draw_groups(model, rows, draw, draw.journal, config, bar, ctx.say)
     return grade(ctx, rows, groups, config)
 
 
@@ -131,20 +126,24 @@ def draw_chunks(
     """(index of its first row, groups) of each chunk of `config.chunk` rows that begins at one of `firsts`.
 
     What a chunk holds depends on its place among `rows`, not on the chunks drawn before it. The engine is there while
-    the iterator is open.
+    the iterator is open. StageError where rollout servers fail for good.
     """
     from models.chat import render_prompt
     from models.checkpoint import load_tokenizer
     from rollout.sampling import sample_chunks
+    from rollout.server import EngineFailure
 
     tokenizer = load_tokenizer(model)
     prompts = [render_prompt(tokenizer, row, config.template) for row in rows]
     params = SamplingParams(draw.temperature, draw.top_p, config.max_tokens, draw.seed)
-    with closing(_engine(model, prompts, draw.seed, config)) as engine:
-        for first in firsts:
-            upto = prompts[: first + config.chunk]
-            for _, drawn in sample_chunks(engine, upto, params, draw.n, chunk=config.chunk, start=first):
-                yield first, [[_text(tokenizer, rollout) for rollout in group] for group in drawn]
+    try:
+        with closing(_engine(model, prompts, draw.seed, config)) as engine:
+            for first in firsts:
+                upto = prompts[: first + config.chunk]
+                for _, drawn in sample_chunks(engine, upto, params, draw.n, chunk=config.chunk, start=first):
+                    yield first, [[_text(tokenizer, rollout) for rollout in group] for group in drawn]
+    except EngineFailure as error:
+        raise StageError(f"{error} (what was drawn is kept; the same command goes on from there)") from error
 
 
 def mean_tokens(groups: Sequence[Group]) -> int:

@@ -133,25 +133,27 @@ def train_grpo(
         if start is not None:
             reporter.lines = resumed(step_of(start))
         with quiet():
-            _train(trainer, start)
+            _train(trainer, heldout, start)
         restarts = {"engine_restarts": engine.restarts} if hasattr(engine, "restarts") else {}
     if not heldout.hand_on(out_dir):
         save_model(model, tokenizer, out_dir, dtype=config.save_dtype)
     return {**_summary(reporter.lines, trainer), **restarts, "seconds": round(time.monotonic() - began, 1)}
 
 
-def _train(trainer: Trainer, start: Path | None) -> None:
+def _train(trainer: Trainer, heldout: Heldout, start: Path | None) -> None:
     """Run the loop; where the rollout servers give up, the updates made so far become a checkpoint first.
 
-    An engine is asked between updates only, so the trainer is in the state that a checkpoint of this step has.
+    For a rollout the engine is asked between updates, when the trainer is in the state that a checkpoint of this step
+    has. Within an evaluation it is not (the step is not logged yet): the last checkpoint stays the last.
     """
     try:
         train_on(trainer, start)
     except EngineFailure as failure:
-        step = trainer.state.global_step
-        if step and not (Path(trainer.args.output_dir) / f"checkpoint-{step}").exists():
+        scratch, step = Path(trainer.args.output_dir), trainer.state.global_step
+        if step and not heldout.evaluating and not (scratch / f"checkpoint-{step}").exists():
             trainer._save_checkpoint(trainer.model, trial=None)
-        kept = f"step {step} is saved; the same command goes on from there" if step else "no step was done yet"
+        saved = last_checkpoint(scratch)
+        kept = f"step {step_of(saved)} is saved; the same command goes on from there" if saved else "no step is saved"
         raise EngineFailure(f"{failure} ({kept})") from failure
 
 

