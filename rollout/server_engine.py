@@ -21,7 +21,7 @@ from typing import Any
 from rollout.requests import request_seed, stop_token_ids
 from rollout.server import KEY_VARIABLE, EngineFailure, Joined, Server, join_command
 from rollout.server_client import Body, Replica, ReplicaDown
-from rollout.types import Finish, Rollout, SamplingParams
+from rollout.types import Rollout, SamplingParams
 from rollout.vllm_engine import VllmOptions, llm_arguments
 from rollout.weights import write_state
 
@@ -230,7 +230,6 @@ def _blocks(count: int, size: int) -> list[int]:
 
 def _rollout(prompt_ids: list[int], answer: Any) -> Rollout:
     choice = answer["choices"][0]
-    reasons: dict[str | None, Finish] = {"stop": "stop", "length": "length"}
     values = [token["logprob"] for token in choice["logprobs"]["content"]]
     assert len(values) == len(choice["token_ids"]), "one log-probability per sampled token"
-    return Rollout(prompt_ids, choice["token_ids"], values, reasons.get(choice["finish_reason"], "abort"))
+    return Rollout(prompt_ids, choice["token_ids"], values, choice["finish_reason"])

@@ -1,9 +1,9 @@
 """Stands between r1 and one `vllm serve`, so that no process of it is left behind.
 
-Run as `python -IS server_guard.py PARENT FOLDER COMMAND...` in a session of its own, with the standard library only (and
-without this folder on the path, whose `types.py` would stand before the library's). A
-vLLM server is several processes: when the first of them ends, or when r1 has ended in whatever way (also `kill -9`),
-all go. In the second case the run's folder (weights, sockets, log) goes as well; nobody else is left to remove it.
+Run as `python -IS server_guard.py PARENT FOLDER COMMAND...` in a session of its own, with the standard library only and
+without this folder on the path, whose `types.py` would stand before the library's. A vLLM server is several processes:
+when the first of them ends, or when r1 has ended in whatever way (also `kill -9`), all go. In the second case the run's
+folder (weights, sockets, log) goes as well; nobody else is left to remove it.
 """
 
 from __future__ import annotations

@@ -88,6 +88,14 @@ def strike_at(monkeypatch: pytest.MonkeyPatch, replica: Any, call: int, blow: Ca
     monkeypatch.setattr(server_client.Replica, "_steps", struck)
 
 
+def assert_same(ours: Any, theirs: Any) -> None:
+    """Equal tokens; log-probs to 1e-5, as what else is in a batch changes their last digits."""
+    for group, other in zip(ours, theirs, strict=True):
+        for one, two in zip(group, other, strict=True):
+            assert (one.prompt_ids, one.completion_ids, one.finish) == (two.prompt_ids, two.completion_ids, two.finish)
+            assert one.logprobs == pytest.approx(two.logprobs, abs=1e-5)
+
+
 def test_rollouts_are_those_of_the_engine_in_this_process(pair: Any, model: Any, policy_path: Path) -> None:
     from rollout.vllm_engine import VllmEngine, VllmOptions
 
@@ -97,11 +105,8 @@ def test_rollouts_are_those_of_the_engine_in_this_process(pair: Any, model: Any,
     inside = VllmEngine(policy_path, VllmOptions(**SIZES))
     expected, forced = inside.generate(PROMPTS, params, 4), inside.logprobs(PROMPTS)
     inside.close()
-    flat = [[rollout for group in groups for rollout in group] for groups in (served, again, expected)]
-    for ours, repeated, theirs in zip(*flat, strict=True):
-        assert ours.completion_ids == repeated.completion_ids == theirs.completion_ids
-        assert (ours.prompt_ids, ours.finish) == (theirs.prompt_ids, theirs.finish)
-        assert ours.logprobs == pytest.approx(theirs.logprobs, abs=1e-5)
+    assert_same(served, again)
+    assert_same(served, expected)
     for ours, theirs in zip(pair.logprobs(PROMPTS), forced, strict=True):
         assert ours == pytest.approx(theirs, abs=1e-5)
 
@@ -147,7 +152,7 @@ def test_only_who_has_the_key_can_drive_a_server(pair: Any) -> None:
         for process in processes(server._guard.pid):
             assert server.key not in " ".join(process.cmdline())
             for connection in process.net_connections("tcp"):
-                assert connection.status != psutil.CONN_LISTEN or connection.laddr == ("127.0.0.1", server.port)
+                assert connection.status != psutil.CONN_LISTEN or connection.laddr.ip == "127.0.0.1"
         for path in ("/health", "/metrics", "/v1/models", "/collective_rpc", "/inference/v1/generate", "/pause"):
             for header in ({}, {"Authorization": "Bearer guessed"}):
                 assert requests.post(server.url + path, json={}, headers=header, timeout=20).status_code == 401
@@ -173,7 +178,7 @@ def test_a_joined_server_is_checked_used_and_left_alone(
     with pytest.raises(EngineFailure, match=r"has dtype float32, not bfloat16; start it so: VLLM_SERVER_DEV_MODE=1 .*"):
         ServerEngine(policy_path, VllmOptions(**SIZES, dtype="bfloat16"), urls=urls)
     joined = ServerEngine(policy_path, options, urls=urls)
-    assert joined.generate(PROMPTS, params, 2) == expected
+    assert_same(joined.generate(PROMPTS, params, 2), expected)
     joined.close()
     assert not joined._folder.exists() and all(replica.server.gone() is None for replica in pair._replicas)
 
@@ -183,6 +188,7 @@ def test_a_run_with_a_killed_replica_ends_as_one_without(
     policy_path: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     import torch
 
@@ -206,7 +212,7 @@ def test_a_run_with_a_killed_replica_ends_as_one_without(
         strike_at(patch, pair._replicas[1], 3, lambda: os.kill(engine_core(pair, 1).pid, signal.SIGSTOP))
         with pytest.raises(EngineFailure, match=r"server 2 of 2 does not start: .*\(step 2 is saved") as caught:
             run(policy_path, tmp_path / "rest", pair, scratch=tmp_path / "c", **LONG)
-    assert "\n" not in str(caught.value) and "made no progress for 6 s" in str(caught.value.__cause__.__context__)
+    assert "\n" not in str(caught.value) and "made no progress for 6 s; it is started again" in caplog.text
     server.arguments = arguments
     rest = run(policy_path, tmp_path / "rest", pair, scratch=tmp_path / "c", **LONG)
     assert [line["reward"] for line in rest[1]] == [line["reward"] for line in whole[1][2:]]
