@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipelines import journal
 from pipelines.context import Context
 from pipelines.stage import StageError
+from rollout.factory import EngineKind
+from rollout.server_settings import Replicas, ServerUrls, StallSeconds, server_faults
 from rollout.types import Engine, Finish, Rollout, Sample, SamplingParams, Scorer
 
 Row = Mapping[str, Any]
@@ -32,7 +34,10 @@ class DrawSettings(BaseModel):
     correct: tuple[str, ...] = Field(
         ("math", "code"), description="rewards that say an answer is right (value 1): one of them is enough"
     )
-    engine: Literal["auto", "vllm", "transformers"] = Field("auto", description="auto: vLLM where it is installed")
+    engine: EngineKind = Field("auto", description="see docs/engines.md; auto: vLLM where it is installed")
+    replicas: Replicas = 1
+    server_urls: ServerUrls = ()
+    stall_seconds: StallSeconds = 120.0
     engine_dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="precision of the engine; auto = bfloat16 on a GPU, float32 on a CPU"
     )
@@ -79,7 +84,7 @@ def check_engine(config: DrawSettings) -> list[str]:
         resolve_kind(config.engine)
     except ValueError as error:
         faults.append(str(error))
-    return faults
+    return [*faults, *server_faults(config.engine, config.replicas, config.server_urls)]
 
 
 def draw_and_grade(ctx: Context, model: Path, rows: Sequence[Row], draw: Draw, config: DrawSettings) -> list[Graded]:
@@ -121,20 +126,24 @@ def draw_chunks(
     """(index of its first row, groups) of each chunk of `config.chunk` rows that begins at one of `firsts`.
 
     What a chunk holds depends on its place among `rows`, not on the chunks drawn before it. The engine is there while
-    the iterator is open.
+    the iterator is open. StageError where rollout servers fail for good.
     """
     from models.chat import render_prompt
     from models.checkpoint import load_tokenizer
     from rollout.sampling import sample_chunks
+    from rollout.server import EngineFailure
 
     tokenizer = load_tokenizer(model)
     prompts = [render_prompt(tokenizer, row, config.template) for row in rows]
     params = SamplingParams(draw.temperature, draw.top_p, config.max_tokens, draw.seed)
-    with closing(_engine(model, prompts, draw.seed, config)) as engine:
-        for first in firsts:
-            upto = prompts[: first + config.chunk]
-            for _, drawn in sample_chunks(engine, upto, params, draw.n, chunk=config.chunk, start=first):
-                yield first, [[_text(tokenizer, rollout) for rollout in group] for group in drawn]
+    try:
+        with closing(_engine(model, prompts, draw.seed, config)) as engine:
+            for first in firsts:
+                upto = prompts[: first + config.chunk]
+                for _, drawn in sample_chunks(engine, upto, params, draw.n, chunk=config.chunk, start=first):
+                    yield first, [[_text(tokenizer, rollout) for rollout in group] for group in drawn]
+    except EngineFailure as error:
+        raise StageError(f"{error} (what was drawn is kept; the same command goes on from there)") from error
 
 
 def mean_tokens(groups: Sequence[Group]) -> int:
@@ -183,6 +192,9 @@ def _engine(model: Path, prompts: Sequence[Sequence[int]], seed: int, config: Dr
         max_num_seqs=config.max_num_seqs,
         kv_cache_gib=config.kv_cache_gib,
         gpu_memory=config.gpu_memory,
+        replicas=config.replicas,
+        server_urls=config.server_urls,
+        stall_seconds=config.stall_seconds,
         seed=seed,
     )
 

@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from models.router import RouterPolicy
 from rl.algorithms import Algorithm, with_defaults
-from rollout.factory import resolve_kind
+from rollout.factory import EngineKind, resolve_kind
+from rollout.server_settings import Replicas, ServerUrls, StallSeconds, server_faults
 
 Loss = Literal["grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo"]
 CLIPPED = ("grpo", "dr_grpo", "dapo", "bnpo", "luspo")
@@ -103,7 +104,10 @@ class GrpoSettings(BaseModel):
         "off", description="send tokens to the experts of the old policy's pass (r2) or of the rollout (r3)"
     )
 
-    engine: Literal["auto", "vllm", "transformers"] = Field("auto", description="rollout engine")
+    engine: EngineKind = Field("auto", description="rollout engine, see docs/engines.md; auto: vLLM in this process")
+    replicas: Replicas = 1
+    server_urls: ServerUrls = ()
+    stall_seconds: StallSeconds = 120.0
     engine_dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="rollout precision; auto = bfloat16 on a GPU, float32 on a CPU"
     )
@@ -162,7 +166,7 @@ class GrpoSettings(BaseModel):
     def comparable(self) -> bool:
         """Whether the engine's log-probs are of the distribution that the trainer's are: at the sampling temperature,
         which the transformers engine does not report, and before top-p, which at other temperatures vLLM does not."""
-        return self.temperature == 1 or (resolve_kind(self.engine) == "vllm" and self.top_p == 1)
+        return self.temperature == 1 or (resolve_kind(self.engine) != "transformers" and self.top_p == 1)
 
     @property
     def skips_flat_groups(self) -> bool:
@@ -176,6 +180,7 @@ class GrpoSettings(BaseModel):
 
 def contradictions(s: GrpoSettings) -> Iterator[str]:
     """Knobs that cannot hold together, each in one line: what is wrong and what to do."""
+    yield from server_faults(s.engine, s.replicas, s.server_urls)
     samples = s.prompts_per_step * s.group
     if samples % s.accumulate:
         yield f"accumulate {s.accumulate} does not divide prompts_per_step x group = {samples}"

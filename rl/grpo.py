@@ -27,6 +27,7 @@ from rl.numbers import log_line
 from rl.trainer import Inputs, Trainer
 from rollout.canary import PROBE_LENGTH, Canary
 from rollout.factory import make_engine
+from rollout.server import EngineFailure
 from rollout.types import Engine, Scorer
 
 
@@ -101,7 +102,7 @@ def train_grpo(
     last tenth of the steps (`reward_first`, ...), and with `dev` heldout_first, heldout_last, heldout_best, best_step.
 
     Raises GrpoError or RouterError with one line where data, model and settings do not fit, CanaryFailure when trainer
-    and engine disagree after a sync.
+    and engine disagree after a sync, EngineFailure (after a checkpoint) when rollout servers fail for good.
     """
     began = time.monotonic()
     check_heldout(config, dev, rows)
@@ -132,10 +133,28 @@ def train_grpo(
         if start is not None:
             reporter.lines = resumed(step_of(start))
         with quiet():
-            train_on(trainer, start)
+            _train(trainer, heldout, start)
+        restarts = {"engine_restarts": engine.restarts} if hasattr(engine, "restarts") else {}
     if not heldout.hand_on(out_dir):
         save_model(model, tokenizer, out_dir, dtype=config.save_dtype)
-    return {**_summary(reporter.lines, trainer), "seconds": round(time.monotonic() - began, 1)}
+    return {**_summary(reporter.lines, trainer), **restarts, "seconds": round(time.monotonic() - began, 1)}
+
+
+def _train(trainer: Trainer, heldout: Heldout, start: Path | None) -> None:
+    """Run the loop; where the rollout servers give up, the updates made so far become a checkpoint first.
+
+    For a rollout the engine is asked between updates, when the trainer is in the state that a checkpoint of this step
+    has. Within an evaluation it is not (the step is not logged yet): the last checkpoint stays the last.
+    """
+    try:
+        train_on(trainer, start)
+    except EngineFailure as failure:
+        scratch, step = Path(trainer.args.output_dir), trainer.state.global_step
+        if step and not heldout.evaluating and not (scratch / f"checkpoint-{step}").exists():
+            trainer._save_checkpoint(trainer.model, trial=None)
+        saved = last_checkpoint(scratch)
+        kept = f"step {step_of(saved)} is saved; the same command goes on from there" if saved else "no step is saved"
+        raise EngineFailure(f"{failure} ({kept})") from failure
 
 
 def _engine_dtype(config: GrpoSettings) -> Literal["float32", "bfloat16"]:
@@ -156,6 +175,9 @@ def _make_engine(config: GrpoSettings, model_path: str | Path, length: int, dtyp
         # Compared with the trainer's log-probs, which are those at the sampling temperature.
         processed_logprobs=config.temperature != 1.0,
         routes=config.router_replay == "r3",
+        replicas=config.replicas,
+        server_urls=config.server_urls,
+        stall_seconds=config.stall_seconds,
         seed=seed,
     )
 

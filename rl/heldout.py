@@ -77,6 +77,7 @@ class Heldout(TrainerCallback):
         self._settings, self._rows, self._prompts_ids = settings, rows, prompts_ids
         self._scratch, self._log = Path(scratch), log
         self.trainer: Trainer | None = None
+        self.evaluating = False
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self._settings.eval_every and state.global_step == 0:
@@ -111,6 +112,7 @@ class Heldout(TrainerCallback):
     def _evaluate(self, state: TrainerState) -> None:
         assert self.trainer is not None
         trainer, settings, began = self.trainer, self._settings, time.perf_counter()
+        self.evaluating = True
         seed = request_seed(trainer.args.seed, -1) % 2**31
         params = SamplingParams(TEMPERATURE, TOP_P, settings.max_tokens, seed, tuple(trainer.eos_token_ids))
         with _random_state_kept(), _apart(trainer) as noted:
@@ -135,6 +137,7 @@ class Heldout(TrainerCallback):
             state.best_metric, state.best_global_step = score, state.global_step
             if settings.hand_on == "best":
                 self._save_best(state.global_step)
+        self.evaluating = False
 
     def _save_best(self, step: int) -> None:
         assert self.trainer is not None

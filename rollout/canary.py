@@ -77,13 +77,13 @@ class Canary:
         self.probes = [random_probes(vocab_size, sequences, length, seed + i) for i in range(self.rounds)]
 
     def measure(self, model: Any, engine: Engine, probes: Probes) -> Gap:
-        """The gap on these token sequences, no judgement."""
+        """The gap on these token sequences, no judgement; of several replicas, the largest."""
         from rollout.forward import model_logprobs
 
-        theirs, ours = engine.logprobs(probes), model_logprobs(model, probes)
-        gaps = [abs(a - b) for x, y in zip(theirs, ours, strict=True) for a, b in zip(x, y, strict=True)]
-        worst = max((g if g == g else float("inf") for g in gaps), default=0.0)  # a NaN is the worst gap of all
-        return Gap(worst, sum(gaps) / max(len(gaps), 1), len(gaps))
+        ours = model_logprobs(model, probes)
+        ask_all = getattr(engine, "logprobs_of_replicas", None)
+        gaps = [_gap(theirs, ours) for theirs in (ask_all(probes) if ask_all else [engine.logprobs(probes)])]
+        return Gap(max(gap.max for gap in gaps), max(gap.mean for gap in gaps), sum(gap.tokens for gap in gaps))
 
     def check(self, model: Any, engine: Engine, *, step: int | None = None) -> Gap:
         """The gap after a sync; raises CanaryFailure when it is above the limits on every probe set."""
@@ -114,6 +114,12 @@ class Canary:
             f"its rollouts would go wrong slowly. Check `r1 doctor --model`, try `engine: transformers`, or, if the "
             f"gap is rounding (bfloat16 rollouts), raise `canary_max_gap`."
         )
+
+
+def _gap(theirs: Sequence[Sequence[float]], ours: Sequence[Sequence[float]]) -> Gap:
+    gaps = [abs(a - b) for x, y in zip(theirs, ours, strict=True) for a, b in zip(x, y, strict=True)]
+    gaps = [gap if gap == gap else float("inf") for gap in gaps]  # a NaN is the worst gap of all
+    return Gap(max(gaps, default=0.0), sum(gaps) / max(len(gaps), 1), len(gaps))
 
 
 def random_probes(vocab_size: int, sequences: int, length: int, seed: int) -> list[list[int]]:

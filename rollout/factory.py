@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from rollout.types import Engine
 
-EngineKind = Literal["auto", "vllm", "transformers"]
+EngineKind = Literal["auto", "vllm", "transformers", "server"]
 
 
 def make_engine(
@@ -22,10 +23,14 @@ def make_engine(
     gpu_memory: float = 0.4,
     processed_logprobs: bool = False,
     routes: bool = False,
+    replicas: int = 1,
+    server_urls: Sequence[str] = (),
+    stall_seconds: float = 120.0,
     seed: int = 0,
 ) -> Engine:
     """An engine with the weights of the model folder; `auto` is vLLM where it is installed, else transformers."""
-    if resolve_kind(kind) == "transformers":
+    resolved = resolve_kind(kind)
+    if resolved == "transformers":
         from rollout.hf_engine import HfEngine
 
         return HfEngine(model_path, dtype="float32" if dtype == "auto" else dtype)
@@ -40,14 +45,18 @@ def make_engine(
         processed_logprobs=processed_logprobs,
         routes=routes,
     )
+    if resolved == "server":
+        from rollout.server_engine import ServerEngine
+
+        return ServerEngine(model_path, options, replicas=replicas, urls=server_urls, stall_s=stall_seconds, seed=seed)
     return VllmEngine(model_path, options, seed=seed)
 
 
-def resolve_kind(kind: EngineKind) -> Literal["vllm", "transformers"]:
+def resolve_kind(kind: EngineKind) -> Literal["vllm", "transformers", "server"]:
     """The engine that `kind` means on this machine; ValueError when vLLM is asked for and missing."""
     installed = importlib.util.find_spec("vllm") is not None
-    if kind == "vllm" and not installed:
-        raise ValueError("engine: vllm is not installed here; run `make setup`, or use `engine: transformers`")
+    if kind in ("vllm", "server") and not installed:
+        raise ValueError(f"engine: {kind}: vLLM is not installed here; run `make setup`, or use `engine: transformers`")
     if kind == "auto":
         return "vllm" if installed else "transformers"
     return kind

@@ -47,7 +47,7 @@ class VllmEngine:
         with process_state_kept(), quiet_stderr():
             from vllm import LLM
 
-            self._llm: Any = LLM(**_llm_arguments(str(model_path), self.options, seed))
+            self._llm: Any = LLM(**llm_arguments(str(model_path), self.options, seed))
         self._records = self.options.routes and not _on_gpu()  # there vLLM returns them itself
         if self._records:
             self._llm.collective_rpc("r1_record_routes")
@@ -143,7 +143,8 @@ def _sampled_logprobs(completion: Any) -> list[float]:
     return list(flat)
 
 
-def _llm_arguments(model_path: str, options: VllmOptions, seed: int) -> dict[str, Any]:
+def llm_arguments(model_path: str, options: VllmOptions, seed: int) -> dict[str, Any]:
+    """The keyword arguments of `vllm.LLM` for this model, these options and this machine."""
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(model_path)

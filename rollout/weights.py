@@ -8,7 +8,8 @@ sinks of gpt-oss. `SyncExtension` runs inside vLLM's worker and brings them alon
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -30,10 +31,23 @@ def checkpoint_state(model: Any) -> dict[str, Tensor]:
     return dict(revert_weight_conversion(model, state))
 
 
+def write_state(model: Any, file: Path) -> None:
+    """`checkpoint_state(model)` as a safetensors file, complete or absent. Only the owner can read it."""
+    from safetensors.torch import save_file
+
+    # Experts are slices of one stacked tensor: safetensors wants each with memory of its own.
+    state = {name: tensor.cpu().clone().contiguous() for name, tensor in checkpoint_state(model).items()}
+    part = file.with_suffix(".part")
+    part.touch(mode=0o600)
+    save_file(state, part)
+    part.replace(file)
+
+
 class SyncExtension:
     """Mixed into vLLM's worker (`worker_extension_cls`), so `self` has the worker's `model_runner`."""
 
     repack_experts = True  # a test switches this off to show that the canary notices
+    r1_version = ""  # of the weights that r1 loaded last; empty = those the server was started with
 
     def r1_load_state(self, state: dict[str, Tensor]) -> int:
         """Load a checkpoint-format state; returns how many MoE layers were packed again."""
@@ -43,6 +57,25 @@ class SyncExtension:
         runner.reload_weights(weights_iterator=_with_plain_copies(model, state))
         pack_tied_heads(model)
         return packed
+
+    def r1_load_files(self, files: Sequence[str], version: str) -> dict[str, Any]:
+        """`r1_load_state` of safetensors files (checkpoint format) on this machine."""
+        from safetensors.torch import load_file
+
+        self.r1_version = f"half of {version}"
+        packed = self.r1_load_state({name: tensor for file in files for name, tensor in load_file(file).items()})
+        self.r1_version = version
+        return {"packed": packed}
+
+    def r1_facts(self) -> dict[str, Any]:
+        """What a run must know about this server before it relies on it."""
+        config = self.model_runner.model_config  # type: ignore[attr-defined]
+        return {
+            "version": self.r1_version,
+            "dtype": str(config.dtype).removeprefix("torch."),
+            "max_model_len": config.max_model_len,
+            "logprobs_mode": str(config.logprobs_mode),
+        }
 
     def r1_record_routes(self) -> None:
         """Begin to record which experts each token goes to."""

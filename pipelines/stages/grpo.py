@@ -63,6 +63,7 @@ def grpo(
     from rl.config import GrpoError
     from rl.grpo import train_grpo
     from rollout.canary import CanaryFailure
+    from rollout.server import EngineFailure
 
     rows = [row for part in problems for row in read_rows(part)]
     with Scorer(config.all_rewards(), list(ctx.rewards.values()), quarantine=ctx.out / "quarantine.jsonl") as scorer:
@@ -81,7 +82,7 @@ def grpo(
                 dev=[row for part in dev or () for row in read_rows(part)],
                 say=ctx.say,
             )
-        except (CanaryFailure, ErrorBudgetExceeded, GrpoError, RouterError) as error:
+        except (CanaryFailure, EngineFailure, ErrorBudgetExceeded, GrpoError, RouterError) as error:
             raise StageError(str(error)) from error
     ctx.summary(**numbers)
     return Model(ctx.out / "model")
