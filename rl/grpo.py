@@ -96,10 +96,9 @@ def train_grpo(
     """Train the model of `model_path` on problem rows against `scorer` and save it to `out_dir`.
 
     Checkpoints go to `scratch`; a call that finds one there goes on from it and ends as an uninterrupted run would:
-    `resumed(step)` gives the lines logged up to then. `say` takes warnings. `dev`: held-out problems, evaluated every
-    `eval_every` steps (`rl.heldout`). `engine`: use this one and leave it open; by default one is made from the
-    settings. Returns steps, samples, tokens, seconds, canary_gap (largest), reward, accuracy, length over the first and
-    last tenth of the steps (`reward_first`, ...), and with `dev` heldout_first, heldout_last, heldout_best, best_step.
+    `resumed(step)` gives the lines logged up to then. `say` takes warnings. `dev`: held-out problems (`rl.heldout`).
+    `engine`: use this one and leave it open; by default one is made. Returns steps, samples, tokens, seconds, canary_gap,
+    reward, accuracy, length over first and last tenth of the steps (`reward_first`, ...), with `dev` heldout_*, best_step.
 
     Raises GrpoError or RouterError with one line where data, model and settings do not fit, CanaryFailure when trainer
     and engine disagree after a sync, EngineFailure (after a checkpoint) when rollout servers fail for good.

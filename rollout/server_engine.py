@@ -197,12 +197,17 @@ class ServerEngine:
                 replica.failures += 1
                 name = replica.server.name
                 if replica.failures > 1:
+                    replica.failures = 0  # an engine that is used again has its restart again
                     raise EngineFailure(f"{name} failed again right after its restart: {error}") from error
                 logging.getLogger(__name__).warning("%s: %s; it is started again", name, error)
                 self.restarts += 1
-                await self._start(session, replica)
-                if self._files and not isinstance(replica.server, Joined):
-                    await self._reload(session, replica)
+                try:
+                    await self._start(session, replica)
+                    if self._files and not isinstance(replica.server, Joined):
+                        await self._reload(session, replica)
+                except EngineFailure:
+                    replica.failures = 0
+                    raise
 
     async def _reload(self, session: Any, replica: Replica) -> None:
         try:

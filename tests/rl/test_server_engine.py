@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -232,14 +233,15 @@ time.sleep(600)
 """
 
 
-def test_kill_9_of_the_owner_leaves_no_server(policy_path: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    folder.mkdir()
+def test_kill_9_of_the_owner_leaves_no_server(policy_path: Path) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="r1-"))  # a socket's path has at most 107 characters
     command = [sys.executable, "-c", OWNER, str(policy_path), str(folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as owner:
-        session = int(owner.stdout.readline())  # type: ignore[union-attr]
-        wait_until(lambda: len(processes(session)) >= 4, 90)  # guard, HTTP server, its helper, the engine
-        owner.kill()
+        try:
+            session = int(owner.stdout.readline())  # type: ignore[union-attr]
+            wait_until(lambda: len(processes(session)) >= 4, 90)  # guard, HTTP server, its helper, the engine
+        finally:
+            owner.kill()
     wait_until(lambda: not processes(session), 10)
     assert not folder.exists()
 
