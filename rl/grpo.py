@@ -97,8 +97,8 @@ def train_grpo(
 
     Checkpoints go to `scratch`; a call that finds one there goes on from it and ends as an uninterrupted run would:
     `resumed(step)` gives the lines logged up to then. `say` takes warnings. `dev`: held-out problems (`rl.heldout`).
-    `engine`: use this one and leave it open; by default one is made. Returns steps, samples, tokens, seconds, canary_gap,
-    reward, accuracy, length over first and last tenth of the steps (`reward_first`, ...), with `dev` heldout_*, best_step.
+    `engine`: use this one and leave it open; by default one is made. Returns steps, samples, tokens, seconds, canary
+    gap, reward, accuracy, length of the first and last tenth (`reward_first`, ...), with `dev` heldout_*, best_step.
 
     Raises GrpoError or RouterError with one line where data, model and settings do not fit, CanaryFailure when trainer
     and engine disagree after a sync, EngineFailure (after a checkpoint) when rollout servers fail for good.
