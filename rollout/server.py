@@ -163,8 +163,6 @@ def server_environment(folder: Path, key: str, share: tuple[int, int]) -> dict[s
         "VLLM_HOST_IP": HOST,  # torch's rendezvous port wants no key: no other machine must reach it
         "VLLM_RPC_BASE_PATH": str(folder),
     }
-    for name, value in {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "ERROR"}.items():
-        env.setdefault(name, value)
     import torch
 
     if torch.cuda.is_available():

@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from rollout.process import set_vllm_environment
 from rollout.requests import request_seed, stop_token_ids
 from rollout.server import KEY_VARIABLE, EngineFailure, Joined, Server, join_command
 from rollout.server_client import Body, Replica, ReplicaDown
@@ -46,6 +47,7 @@ class ServerEngine:
         stall_s: float = 120.0,
         seed: int = 0,
     ) -> None:
+        set_vllm_environment()
         arguments = llm_arguments(str(model_path), options or VllmOptions(), seed)
         self.eos_ids, self.restarts = stop_token_ids(model_path), 0
         self._model_files = sorted(Path(model_path).glob("*.safetensors"))
