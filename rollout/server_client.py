@@ -139,7 +139,7 @@ class Replica:
                     return await answer.json()
                 text = " ".join((await answer.text()).split())[:300]
         except TimeoutError as error:
-            raise ReplicaDown(f"no answer within {timeout} s") from error
+            raise ReplicaDown(f"no answer within {timeout:.0f} s") from error
         except aiohttp.ClientError as error:
             raise ReplicaDown(self.server.gone() or f"the connection broke ({type(error).__name__})") from error
         if answer.status >= 500:
