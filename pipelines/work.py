@@ -120,7 +120,7 @@ class Outlook:
 def grpo_work(config: Any) -> Work:
     """The work of GRPO settings: each rollout batch serves `updates_per_rollout` updates."""
     samples = config.prompts_per_step * config.group
-    passes = (config.beta > 0) + (config.updates_per_rollout > 1 or config.correction != "off")
+    passes = (config.beta > 0) + config.has_old_pass
     batch = samples * config.minibatches
     draws = -(-config.steps // config.updates_per_rollout)
     return Work("rl", config.steps * samples, config.max_tokens, batch, config.steps, draws, passes)
