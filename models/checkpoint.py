@@ -55,10 +55,8 @@ def load_tokenizer(path: str | Path) -> Any:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(path)
-    for name in (
-        "is_local",
-        "local_files_only",
-    ):  # how it was loaded would be saved with it, by this process's environment
+    # How it was loaded would be saved with it, as this process's environment has it.
+    for name in ("is_local", "local_files_only"):
         tokenizer.init_kwargs.pop(name, None)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -156,7 +154,7 @@ class WholeCheckpoints:
         self._require_room(saving.parent)
         try:
             if resume_from_checkpoint and 0 < self.args.max_steps <= step_of(resume_from_checkpoint):
-                return self._take_as_trained(resume_from_checkpoint)
+                return self.take_as_trained(resume_from_checkpoint)
             return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)  # type: ignore[misc]
         except RuntimeError as error:
             # torch.save does not say why a write failed.
@@ -166,7 +164,8 @@ class WholeCheckpoints:
         finally:
             shutil.rmtree(saving, ignore_errors=True)
 
-    def _take_as_trained(self, checkpoint: str) -> None:
+    def take_as_trained(self, checkpoint: str) -> None:
+        """Be as a run that ended at this checkpoint: its weights, its state, no further step."""
         from transformers import TrainerState
 
         self._load_from_checkpoint(checkpoint)

@@ -52,10 +52,9 @@ def weigh_like(router: Any) -> Weigh:
             logits, own, chosen = found
             for scores in (torch.sigmoid, lambda x: x.softmax(dim=-1)):
                 for share in (True, False):
-                    ours = weigh(scores, share)(logits, chosen)
-                    tolerance = 1e-5 if own.dtype == torch.float32 else 2e-2
-                    if torch.allclose(ours, own.float(), rtol=tolerance, atol=1e-8):
-                        return weigh(scores, share)
+                    tried, tolerance = weigh(scores, share), 1e-5 if own.dtype == torch.float32 else 2e-2
+                    if torch.allclose(tried(logits, chosen), own.float(), rtol=tolerance, atol=1e-8):
+                        return tried
     raise RouterError(f"router_replay: {type(router).__name__} weighs its experts in an unknown way: use off")
 
 

@@ -75,13 +75,14 @@ class Context:
     def log(self, step: int, **numbers: Any) -> None:
         """Append one line of metrics to `metrics.jsonl`: the step, the numbers and the time (s since the epoch)."""
         line = json.dumps({"step": step, **numbers, "time": round(time.time(), 3)}, default=_plain)
+        content = json.loads(line)  # plain numbers
         # The copy in scratch is what a killed run leaves behind for `resumed`.
         if not (self.out / METRICS).exists():
             (self.scratch / METRICS).unlink(missing_ok=True)
-        journal.append(self.scratch / METRICS, json.loads(line))
+        journal.append(self.scratch / METRICS, content)
         with (self.out / METRICS).open("a") as file:
             file.write(line + "\n")
-        self.listen({"event": "step", **json.loads(line)})
+        self.listen({"event": "step", **content})
 
     def resumed(self, step: int) -> list[dict[str, Any]]:
         """Call once when going on from a checkpoint taken after `step`: brings back the metrics logged up to it, and

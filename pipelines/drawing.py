@@ -64,13 +64,12 @@ class Graded:
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """What to draw: `n` completions for each problem; and the file in which `draw_groups` notes what it has drawn."""
+    """What to draw: `n` completions for each problem."""
 
     n: int
     temperature: float
     top_p: float
     seed: int
-    journal: Path | None = None
 
 
 def check_engine(config: DrawSettings) -> list[str]:
@@ -87,13 +86,17 @@ def check_engine(config: DrawSettings) -> list[str]:
     return [*faults, *server_faults(config.engine, config.replicas, config.server_urls)]
 
 
-def draw_and_grade(ctx: Context, model: Path, rows: Sequence[Row], draw: Draw, config: DrawSettings) -> list[Graded]:
-    """`draw.n` graded completions for each row, in the rows' order. The engine is closed before this returns."""
-    assert draw.journal is not None
+def draw_and_grade(
+    ctx: Context, model: Path, rows: Sequence[Row], draw: Draw, file: Path, config: DrawSettings
+) -> list[Graded]:
+    """`draw.n` graded completions for each row, in the rows' order. The engine is closed before this returns.
+
+    `file` is the journal of what was drawn, which a killed stage goes on from.
+    """
     if not rows:
         raise StageError("there are no problems to draw from")
-    with ctx.progress(draw.journal.stem, len(rows)) as bar:
-        groups = draw_groups(model, rows, draw, draw.journal, config, bar, ctx.say)
+    with ctx.progress(file.stem, len(rows)) as bar:
+        groups = draw_groups(model, rows, draw, file, config, bar, ctx.say)
     return grade(ctx, rows, groups, config)
 
 

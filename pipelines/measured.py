@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
 from pipelines.context import METRICS
 from pipelines.graph import Node
+from pipelines.report_data import read_rows
 from pipelines.shapes import Shape, UnknownShape, read_shape
 from pipelines.store import Made, Store
 from pipelines.work import Work, grpo_work
@@ -119,7 +119,7 @@ def _unpaced(manifest: Mapping[str, Any], wall: float, ratio: float) -> float:
 
 def _predict_rl(made: Made, wall: float, before: Work, work: Work) -> float:
     """Each step as long as it was; steps beyond those measured as long as the last quarter of them."""
-    steps = [float(row["seconds/step"]) for row in _log(made) if "seconds/step" in row]
+    steps = [float(row["seconds/step"]) for row in read_rows(made.folder / METRICS) if "seconds/step" in row]
     if not steps:
         return wall * work.sequences / before.sequences
     size = (work.sequences / work.steps) / (before.sequences / before.steps)
@@ -147,11 +147,3 @@ def past_work(manifest: Mapping[str, Any], node: Node) -> Work | None:
         drawn = config.k * sum(pace["first"] + pace["rest"] for pace in manifest.get("paces", ()))
         return Work("draw", drawn, config.max_tokens, 0, models=len(manifest["inputs"]["models"]))
     return None
-
-
-def _log(made: Made) -> Sequence[Mapping[str, Any]]:
-    try:
-        lines = (made.folder / METRICS).read_text(encoding="utf-8").splitlines()
-        return [json.loads(line) for line in lines]
-    except (OSError, ValueError):
-        return []

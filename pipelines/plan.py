@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -38,9 +38,22 @@ class Row:
 
 def rows(pipeline: Pipeline, folder: RunFolder, store: Store) -> list[Row]:
     """The plan, in running order."""
-    resolver = Resolver(pipeline, store)
     history, outlook = History(store), Outlook(pipeline)
     found = []
+    for node, last, made, reason in standing(pipeline, folder, store):
+        work, model = outlook.visit(node, made, last.manifest if last is not None else history.newest(node))
+        measured = None if made else history.predict(node, work, model)
+        cost, runs = (measured.seconds, measured.runs) if measured else (0.0 if made else None, 0)
+        status: Status = "cached" if made else "stale" if last is not None else "new"
+        found.append(Row(node.name, node.stage.name, status, reason, cost, runs, node, work, model))
+    return found
+
+
+def standing(
+    pipeline: Pipeline, folder: RunFolder, store: Store
+) -> Iterator[tuple[Node, Made | None, Made | None, str]]:
+    """(stage, what its last run left, its artifact if it is cached, why it is or is not), in running order."""
+    resolver = Resolver(pipeline, store)
     for node in pipeline.nodes:
         last = folder.last(node.name)
         missing = resolver.missing(node)
@@ -52,12 +65,7 @@ def rows(pipeline: Pipeline, folder: RunFolder, store: Store) -> list[Row]:
             identity = resolver.identity(node)
             made = resolver.find(node, identity)
             reason = _cached(made) if made else _reason(node, identity, last, folder, store, pipeline.seed)
-        work, model = outlook.visit(node, made, last.manifest if last is not None else history.newest(node))
-        measured = None if made else history.predict(node, work, model)
-        cost, runs = (measured.seconds, measured.runs) if measured else (0.0 if made else None, 0)
-        status: Status = "cached" if made else "stale" if last is not None else "new"
-        found.append(Row(node.name, node.stage.name, status, reason, cost, runs, node, work, model))
-    return found
+        yield node, last, made, reason
 
 
 def _cached(made: Made) -> str:

@@ -83,7 +83,7 @@ class _Run:
     def go(self, until: str | None, signals: Interrupts) -> int:
         started, ran = time.monotonic(), 0
         self.store.clean()
-        reasons = {row.name: row.reason for row in plan.rows(self.pipeline, self.folder, self.store)}
+        reasons = {node.name: why for node, *_, why in plan.standing(self.pipeline, self.folder, self.store)}
         nodes = (self.pipeline.until(until) if until else self.pipeline).nodes
         for name in self._discard_damaged(nodes):
             reasons[name] = "damaged in the store"

@@ -150,6 +150,11 @@ class GrpoSettings(BaseModel):
         return self.minibatches * self.inner_epochs
 
     @property
+    def corrects(self) -> bool:
+        """Whether the loss is weighed by what trainer and engine disagree about."""
+        return self.correction != "off"
+
+    @property
     def has_old_pass(self) -> bool:
         """Whether the policy that drew a batch needs a pass of its own: not if the first update is the only one, whose
         log-probs are the old policy's (the correction takes them from there, too)."""
@@ -201,8 +206,8 @@ def contradictions(s: GrpoSettings) -> Iterator[str]:
         yield "loss: vespo takes correction: off, token_truncate or token_mask"
     if s.ratio_weighted_kl and s.beta == 0:
         yield "ratio_weighted_kl has no KL to weigh: set beta above 0 or ratio_weighted_kl: false"
-    if (s.correction != "off" or s.off_policy_mask) and not s.comparable:
-        knob = "off_policy_mask" if s.correction == "off" else "correction"
+    if (s.corrects or s.off_policy_mask) and not s.comparable:
+        knob = "correction" if s.corrects else "off_policy_mask"
         yield (
             f"{knob} compares with the engine's log-probs, which are another distribution at temperature "
             f"{s.temperature:g}, top_p {s.top_p:g} and engine: {s.engine}: "
@@ -218,7 +223,7 @@ def contradictions(s: GrpoSettings) -> Iterator[str]:
         )
     if s.router_replay == "r3" and resolve_kind(s.engine) != "vllm":
         yield f"router_replay: r3 needs the experts that the rollout chose, which engine: {s.engine} does not give: r2"
-    if s.correction_floor is not None and s.correction == "off":
+    if s.correction_floor is not None and not s.corrects:
         yield "correction_floor has no correction to bound: set correction (IcePop: token_mask) or drop it"
     if s.correction_floor is not None and s.correction_floor >= s.correction_cap:
         yield f"correction_floor {s.correction_floor:g} is not below correction_cap {s.correction_cap:g}: swap them"

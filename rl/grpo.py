@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from datasets import Dataset
@@ -29,14 +29,7 @@ from rollout.canary import PROBE_LENGTH, Canary
 from rollout.factory import make_engine
 from rollout.server import EngineFailure
 from rollout.types import Engine, Scorer
-
-
-class Log(Protocol):
-    def __call__(self, step: int, **numbers: Any) -> None: ...
-
-
-class Bar(Protocol):
-    def advance(self, n: int = 1, **fields: Any) -> None: ...
+from sft.progress import Bar, Log
 
 
 class Reporter(TrainerCallback):
@@ -236,7 +229,7 @@ def _arguments(config: GrpoSettings, scratch: str | Path, seed: int) -> GRPOConf
         mask_truncated_completions=config.mask_truncated,
         off_policy_mask_threshold=config.off_policy_mask,
         entropy_coef=config.entropy_coef,
-        vllm_importance_sampling_correction=config.correction != "off",
+        vllm_importance_sampling_correction=config.corrects,
         vllm_importance_sampling_mode="token_truncate" if config.correction == "off" else config.correction,
         vllm_importance_sampling_clip_max=config.correction_cap,
         vllm_importance_sampling_clip_min=config.correction_floor,

@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import TrainerCallback, TrainerState
@@ -27,6 +27,7 @@ from rl.config import GrpoError, GrpoSettings
 from rl.numbers import step_numbers
 from rollout.requests import request_seed
 from rollout.types import SamplingParams
+from sft.progress import Log
 
 if TYPE_CHECKING:
     from rl.trainer import Trainer
@@ -34,10 +35,6 @@ if TYPE_CHECKING:
 TEMPERATURE, TOP_P = 0.6, 0.95
 BEST = "best-"  # folders in scratch, named by step
 SHOWN = ("accuracy", "length", "finished")
-
-
-class Log(Protocol):
-    def __call__(self, step: int, **numbers: Any) -> None: ...
 
 
 def check_heldout(
@@ -179,8 +176,7 @@ def train_on(trainer: Trainer, checkpoint: Path | None) -> None:
     if checkpoint is not None:
         state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
         if stops(state, trainer.settings):
-            trainer._load_from_checkpoint(str(checkpoint))
-            trainer.state = state
+            trainer.take_as_trained(str(checkpoint))
             return
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
 

@@ -60,7 +60,7 @@ class Trainer(WholeCheckpoints, GRPOTrainer):
             self.beta, self.ref_model = settings.beta, reference.requires_grad_(False).eval()
             add_fused_lm_head(self.ref_model, temperature=settings.temperature)
         # TRL applies the trainer/engine correction only to its own vLLM path; this switch is all that the path needs.
-        self.use_vllm = self._corrects = settings.correction != "off"
+        self.use_vllm = settings.corrects
         self._weights: tuple[Tensor, Tensor, Tensor] | None = None  # of the update in hand, its engine log-probs, mask
         self._replay = replay
         self._routes: Tensor | None = None  # of the rows in hand, once they are known
@@ -159,9 +159,9 @@ class Trainer(WholeCheckpoints, GRPOTrainer):
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         self._routes = self._weights = None
-        self.use_vllm = self._corrects and self.settings.has_old_pass  # else TRL would pay a pass for pi_old
+        self.use_vllm = self.settings.corrects and self.settings.has_old_pass  # else TRL would pay a pass for pi_old
         output: dict[str, Any] = super()._generate_and_score_completions(inputs)
-        self.use_vllm = self._corrects
+        self.use_vllm = self.settings.corrects
         output["advantages"] = self._advantages  # before TRL shuffles the batch and cuts it into mini-batches
         if self._replay is not None:
             if self._routes is None:  # no pass has asked for them yet
@@ -182,7 +182,7 @@ class Trainer(WholeCheckpoints, GRPOTrainer):
             inputs = {**inputs, "completion_mask": mask}
         self._routes = inputs.get("routes")
         self._weights = None
-        if self._corrects and "importance_sampling_ratio" not in inputs:
+        if self.settings.corrects and "importance_sampling_ratio" not in inputs:
             engine, mask = inputs["sampling_per_token_logps"], inputs["completion_mask"]
             weights = torch.empty_like(engine[:, :1] if self.settings.correction.startswith("sequence") else engine)
             self._weights = weights, engine, mask  # filled by the forward pass, before the loss reads them
@@ -212,7 +212,7 @@ class Trainer(WholeCheckpoints, GRPOTrainer):
         **_: Any,
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         trains = torch.is_grad_enabled()
-        if self.settings.skips_flat_groups and self.settings.correction == "off" and not trains:
+        if self.settings.skips_flat_groups and not self.settings.corrects and not trains:
             # The pass for pi_old, over the whole batch: the loss will not read the rows that it skips.
             attention_mask = attention_mask.clone()
             attention_mask[self._advantages == 0, -logits_to_keep:] = 0

@@ -118,8 +118,7 @@ class ServerEngine:
             seed = None if params.seed is None else request_seed(params.seed, i)
             bodies.append({"token_ids": ids, "sampling_params": {**sampling, "seed": seed}})
         answers = self._ask(bodies, [i // n for i in range(len(bodies))])
-        for replica in self._replicas:
-            replica.failures = 0
+        self._forgive()
         rollouts = [_rollout(ids, answer) for ids, answer in zip(prompts, answers, strict=True)]
         return [rollouts[i : i + n] for i in range(0, len(rollouts), n)]
 
@@ -189,7 +188,16 @@ class ServerEngine:
                         task.cancel()
                     await asyncio.gather(*tasks, return_exceptions=True)
 
-        asyncio.run(together())
+        try:
+            asyncio.run(together())
+        except EngineFailure:
+            self._forgive()  # an engine that is used again has its restarts again
+            raise
+
+    def _forgive(self) -> None:
+        """Each replica may fail once from here on."""
+        for replica in self._replicas:
+            replica.failures = 0
 
     async def _careful(self, session: Any, replica: Replica, work: Work) -> None:
         while True:
@@ -199,17 +207,12 @@ class ServerEngine:
                 replica.failures += 1
                 name = replica.server.name
                 if replica.failures > 1:
-                    replica.failures = 0  # an engine that is used again has its restart again
                     raise EngineFailure(f"{name} failed again right after its restart: {error}") from error
                 logging.getLogger(__name__).warning("%s: %s; it is started again", name, error)
                 self.restarts += 1
-                try:
-                    await self._start(session, replica)
-                    if self._files and not isinstance(replica.server, Joined):
-                        await self._reload(session, replica)
-                except EngineFailure:
-                    replica.failures = 0
-                    raise
+                await self._start(session, replica)
+                if self._files and not isinstance(replica.server, Joined):
+                    await self._reload(session, replica)
 
     async def _reload(self, session: Any, replica: Replica) -> None:
         try:

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from datasets import Dataset
@@ -25,14 +25,7 @@ from models.checkpoint import (
 from models.router_callback import RouterCallback
 from sft.config import SftSettings
 from sft.data import Encoded, LengthBatches, encode
-
-
-class Log(Protocol):
-    def __call__(self, step: int, **numbers: Any) -> None: ...
-
-
-class Bar(Protocol):
-    def advance(self, n: int = 1, **fields: Any) -> None: ...
+from sft.progress import Bar, Log
 
 
 class Trainer(WholeCheckpoints, SFTTrainer):

@@ -33,9 +33,9 @@ def eval(ctx: Context, config: EvalConfig, *, models: dict[str, Model], problems
     rows = read_rows(problems)[: config.limit or None]
     scores: dict[str, Any] = {}
     samples: list[dict[str, Any]] = []
+    draw = Draw(config.k, config.temperature, config.top_p, ctx.seed)
     for name, model in models.items():
-        draw = Draw(config.k, config.temperature, config.top_p, ctx.seed, ctx.scratch / f"{name}.jsonl")
-        graded = draw_and_grade(ctx, model.path, rows, draw, config)
+        graded = draw_and_grade(ctx, model.path, rows, draw, ctx.scratch / f"{name}.jsonl", config)
         scores[name] = evaluate([_judged(one) for one in graded])
         samples += [_row(name, one) for one in graded]
         ctx.summary(**{name: scores[name]["pass@1"]})

@@ -55,6 +55,16 @@ def run(path: Path, out: Path, engine: Any, *, log: Any = None, scratch: Path | 
     return summary, lines, bar
 
 
+def interrupt_at(last: int) -> Any:
+    """A log that ends the run after a step, as Ctrl-C would."""
+
+    def log(step: int) -> None:
+        if step == last:
+            raise KeyboardInterrupt
+
+    return log
+
+
 def test_a_short_run_learns_and_logs_everything(policy_path: Path, policy_engine: Any, tmp_path: Path) -> None:
     from models.checkpoint import load_model
 
@@ -94,12 +104,8 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     }
     whole = run(policy_path, tmp_path / "whole", policy_engine, scratch=tmp_path / "a", **settings)[1]
 
-    def interrupt(step: int) -> None:
-        if step == 6:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        run(policy_path, tmp_path / "rest", policy_engine, scratch=tmp_path / "b", log=interrupt, **settings)
+        run(policy_path, tmp_path / "rest", policy_engine, scratch=tmp_path / "b", log=interrupt_at(6), **settings)
     assert not (tmp_path / "rest").exists()
     rest = run(policy_path, tmp_path / "rest", policy_engine, scratch=tmp_path / "b", **settings)[1]
     assert [line["step"] for line in rest] == [5, 6, 7]
@@ -240,12 +246,8 @@ def test_refill_survives_an_interruption(policy_path: Path, tmp_path: Path) -> N
     engine = HfEngine(policy_path)
     whole = run(policy_path, tmp_path / "whole", engine, scratch=tmp_path / "a", **settings)[1]
 
-    def interrupt(step: int) -> None:
-        if step == 2:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        run(policy_path, tmp_path / "rest", engine, scratch=tmp_path / "b", log=interrupt, **settings)
+        run(policy_path, tmp_path / "rest", engine, scratch=tmp_path / "b", log=interrupt_at(2), **settings)
     rest = run(policy_path, tmp_path / "rest", engine, scratch=tmp_path / "b", **settings)[1]
     assert [line["reward"] for line in rest] == [line["reward"] for line in whole[-len(rest) :]] and len(rest) < 3
     assert all("refilled" in line for line in whole)
