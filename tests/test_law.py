@@ -28,6 +28,12 @@ def test_file_and_function_sizes(file):
             assert getattr(name, "id", "") != "NotImplementedError", f"{file}:{node.lineno}: a stub"
 
 
+def test_no_benchmark_hides_a_room_from_its_neighbours():
+    """A script's folder comes first on the path: `benchmarks/rollout.py` would be `rollout` to all the others."""
+    taken = {*ROOMS, *sys.stdlib_module_names}
+    assert not taken & {file.stem for file in (ROOT / "benchmarks").glob("*.py")}
+
+
 def test_stage_bodies_are_thin():
     for file in (ROOT / "pipelines" / "stages").glob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):

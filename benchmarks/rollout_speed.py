@@ -1,6 +1,6 @@
 """Our engines against a bare `vllm.LLM.generate` and `transformers.generate`, in turns.
 
-    .venv/bin/python benchmarks/rollout.py
+    .venv/bin/python benchmarks/rollout_speed.py
 
 `bare, same requests` draws the very tokens that our engine draws, from the same `LLM` object: the difference is ours.
 `bare, n=16` is what one would write first: a request for each prompt, unseeded. Also the time of a sync and the canary.
