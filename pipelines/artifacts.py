@@ -36,6 +36,17 @@ class Samples(Artifact):
 
 
 @dataclass(frozen=True, slots=True)
+class Preferences(Artifact):
+    """A folder with `rows.parquet`, of one kind throughout: id, prompt, system and either chosen and rejected (two
+    completions, the first one better) or completion and label (1.0 good, for example safe; 0.0 bad)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RewardModel(Artifact):
+    """A Hugging Face folder whose model gives one number for a text, with `reward_model.json` (how to ask it)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Scores(Artifact):
     """A folder with `scores.json` and `samples.parquet`."""
 
@@ -45,13 +56,17 @@ class Report(Artifact):
     """A folder with `report.html`."""
 
 
-KINDS: dict[str, type[Artifact]] = {kind.__name__: kind for kind in (Model, Problems, Samples, Scores, Report)}
+KINDS: dict[str, type[Artifact]] = {
+    kind.__name__: kind for kind in (Model, Problems, Samples, Preferences, RewardModel, Scores, Report)
+}
 
 # One file that each type must have: catches a folder given for the wrong input before any work starts.
 MARKS: dict[type[Artifact], str] = {
     Model: "config.json",
     Problems: ROWS,
     Samples: ROWS,
+    Preferences: ROWS,
+    RewardModel: "reward_model.json",
     Scores: "scores.json",
     Report: "report.html",
 }
