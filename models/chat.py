@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -11,6 +12,13 @@ Template = Literal["chat", "plain"]
 """`chat`: the tokenizer's own template. `plain`: text a base model can continue, as R1-Zero's (2501.12948, Table 1)."""
 
 PLAIN_PROMPT = "Problem: {prompt}\n"
+
+Judges = Literal["answer", "whole"]
+"""What a reward model sees of a completion. `answer`: the text between the answer tags, the thinking cut out; R1's
+helpful model. `whole`: thinking and answer; R1's safety model (2501.12948v2, section on general rewards)."""
+
+TAGS = (THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE)
+_SHAPE = re.compile(rf"\s*{THINK_OPEN}.*{THINK_CLOSE}\s*{ANSWER_OPEN}(.*){ANSWER_CLOSE}\s*", re.DOTALL)
 
 
 def messages(row: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -44,3 +52,29 @@ def render_sample(tokenizer: Any, row: Mapping[str, Any], template: Template = "
     The completion is appended to the rendered prompt as it is: no template gets the chance to strip its thinking.
     """
     return render_prompt(tokenizer, row, template), render_completion(tokenizer, row["completion"])
+
+
+def final_answer(completion: str) -> str | None:
+    """The text between the answer tags of `<think>...</think><answer>...</answer>`, stripped.
+
+    None where the completion has another shape or its answer is empty: there is nothing to judge then.
+    """
+    if any(completion.count(tag) != 1 for tag in TAGS):
+        return None
+    shape = _SHAPE.fullmatch(completion)
+    return shape[1].strip() or None if shape else None
+
+
+def judged_text(completion: str, judges: Judges) -> str | None:
+    """What a reward model is shown of a completion that ended by itself; None where there is nothing to judge."""
+    return final_answer(completion) if judges == "answer" else completion.strip() or None
+
+
+def render_judged(tokenizer: Any, row: Mapping[str, Any], text: str, template: Template = "chat") -> list[int]:
+    """Token ids a reward model reads: the prompt, the judged text as the assistant's turn, the end token.
+
+    The score is taken at the end token. A control token spelled out in `text` stays text: what is judged cannot end
+    its turn, nor speak as the user.
+    """
+    ids = tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+    return [*render_prompt(tokenizer, row, template), *ids, tokenizer.eos_token_id]

@@ -48,12 +48,12 @@ class Trainer(WholeCheckpoints, SFTTrainer):
 class Reporter(TrainerCallback):
     """Hands the trainer's numbers to the stage's log and progress bar."""
 
-    def __init__(self, log: Log, progress: Callable[[str, int | None], Bar]) -> None:
-        self._log, self._progress = log, progress
+    def __init__(self, log: Log, progress: Callable[[str, int | None], Bar], title: str = "sft") -> None:
+        self._log, self._progress, self._title = log, progress, title
         self.lines: list[dict[str, float]] = []
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._bar = self._progress("sft", state.max_steps)
+        self._bar = self._progress(self._title, state.max_steps)
         if state.global_step:
             self._bar.advance(state.global_step)
 
