@@ -151,12 +151,16 @@ def load_rewards(plugins: Mapping[str, Path], nodes: Sequence[Node], mistakes: M
 
 
 def check_rewards(path: str, block: Node | None, mistakes: Mistakes) -> None:
-    """Check the names and settings under a stage's `rewards:` against the built-in rewards and the plugins."""
+    """Check the rewards and settings under a stage's `rewards:` and `watch:` against built-in ones and plugins."""
+    for key in ("rewards", "watch"):
+        node = source.entries(block).get(key, (None, None))[1]
+        if node is not None:
+            _check_rewards(f"{path}.{key}", node, mistakes)
+
+
+def _check_rewards(path: str, node: Node, mistakes: Mistakes) -> None:
     from rewards.registry import BUILT_IN, RewardError, get, parse_weights
 
-    node = source.entries(block).get("rewards", (None, None))[1]
-    if node is None:
-        return
     for name, (key, item) in source.entries(node).items():
         settings = source.value(item, f"{path}.{name}", mistakes)
         if name in BUILT_IN and isinstance(settings, int | float) and abs(settings) < float("inf"):
