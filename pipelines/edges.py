@@ -43,8 +43,9 @@ def connect(named: Named, kinds: Kinds, base: Path, mistakes: Mistakes) -> dict[
             if slot.name in given:
                 found[name][slot.name] = _refs(slot, given[slot.name][1], f"{path}.{slot.name}", kinds, base, mistakes)
             elif not slot.optional and slot.name not in meant:
-                hint = _candidates(slot.type, kinds, name) or _example(stage)
-                mistakes.add(block_key, path, f"missing input `{slot.name}` ({_wanted(slot)})", hint)
+                typed = block_key.start_mark.name.startswith("--")  # a command's flags, not a file's lines
+                hint = f"--from {slot.name}=FOLDER" if typed else _candidates(slot.type, kinds, name) or _example(stage)
+                mistakes.add(block_key, "" if typed else path, f"missing input `{slot.name}` ({_wanted(slot)})", hint)
     return found
 
 
