@@ -137,7 +137,7 @@ def _stages(
         block = source.entries(node).get("with", (key, None))[1]
         configs[name] = None if stage is None else _config(name, stage, key, block, base, mistakes)
         if plugins_ok and stage is not None and stage.uses_rewards:
-            edges.check_rewards(f"stages.{name}.with.rewards", block, mistakes)
+            edges.check_rewards(f"stages.{name}.with", block, mistakes)
     inputs = edges.connect(named, kinds, base, mistakes)
     needs = gates.connect(named, kinds, inputs, mistakes)
     parents = {

@@ -43,8 +43,9 @@ def connect(named: Named, kinds: Kinds, base: Path, mistakes: Mistakes) -> dict[
             if slot.name in given:
                 found[name][slot.name] = _refs(slot, given[slot.name][1], f"{path}.{slot.name}", kinds, base, mistakes)
             elif not slot.optional and slot.name not in meant:
-                hint = _candidates(slot.type, kinds, name) or _example(stage)
-                mistakes.add(block_key, path, f"missing input `{slot.name}` ({_wanted(slot)})", hint)
+                typed = block_key.start_mark.name.startswith("--")  # a command's flags, not a file's lines
+                hint = f"--from {slot.name}=FOLDER" if typed else _candidates(slot.type, kinds, name) or _example(stage)
+                mistakes.add(block_key, "" if typed else path, f"missing input `{slot.name}` ({_wanted(slot)})", hint)
     return found
 
 
@@ -151,12 +152,16 @@ def load_rewards(plugins: Mapping[str, Path], nodes: Sequence[Node], mistakes: M
 
 
 def check_rewards(path: str, block: Node | None, mistakes: Mistakes) -> None:
-    """Check the names and settings under a stage's `rewards:` against the built-in rewards and the plugins."""
+    """Check the rewards and settings under a stage's `rewards:` and `watch:` against built-in ones and plugins."""
+    for key in ("rewards", "watch"):
+        node = source.entries(block).get(key, (None, None))[1]
+        if node is not None:
+            _check_rewards(f"{path}.{key}", node, mistakes)
+
+
+def _check_rewards(path: str, node: Node, mistakes: Mistakes) -> None:
     from rewards.registry import BUILT_IN, RewardError, get, parse_weights
 
-    node = source.entries(block).get("rewards", (None, None))[1]
-    if node is None:
-        return
     for name, (key, item) in source.entries(node).items():
         settings = source.value(item, f"{path}.{name}", mistakes)
         if name in BUILT_IN and isinstance(settings, int | float) and abs(settings) < float("inf"):

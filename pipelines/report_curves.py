@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pipelines.report_data import Json, StageRecord, number
 from pipelines.report_svg import Chart, Series, heat_map, line_chart
 
-NOT_METRICS = re.compile(r"^(step|epoch|time|timestamp|global_step|n_samples|resumed)$")
+NOT_METRICS = re.compile(r"^(step|epoch|time|timestamp|global_step|n_samples|resumed|hacking_alarm)$")
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Rule:
 RULES = [
     Rule("Reward", r"reward(/mean|_mean|/std|_std)?"),
     Rule("Reward parts", r"(rewards?|parts?)/.+"),
+    Rule("Reward model against rules that nothing is trained on (held-out)", r"watch/.+"),
     Rule("Accuracy", r"(.*[/_])?(accuracy|acc|pass@1)([/_].*)?", percent=True),
     Rule("Completion length (tokens)", r"(?!.*clip|num_tokens|n_tokens)(.*[/_])?(mean_)?(length|tokens|len)([/_].*)?"),
     Rule("Entropy (nats per token)", r"(.*[/_])?entropy([/_].*)?"),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from contextlib import ExitStack
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
@@ -22,6 +23,9 @@ class GrpoConfig(GrpoSettings, StageConfig):
     rewards: dict[str, Any] = Field(
         {"math": 1.0, "code": 1.0, "format": 0.1}, description="rewards and their weights or settings (R1: format 1.0)"
     )
+    watch: dict[str, Any] = Field(
+        {}, description="rules that grade the `dev` problems and train nothing: watched against learned rewards"
+    )
     overlong: float | None = Field(
         None, gt=0, le=1, description="soft overlong penalty on the last share of max_tokens (DAPO: 0.2); empty = none"
     )
@@ -31,6 +35,14 @@ class GrpoConfig(GrpoSettings, StageConfig):
     def _overlong(cls, given: Any) -> Any:
         dapo = isinstance(given, dict) and given.get("algorithm") == "dapo"
         return {"overlong": DAPO_OVERLONG, **given} if dapo else given
+
+    @model_validator(mode="after")
+    def _watches(self) -> Self:
+        if self.watch and not self.eval_every:
+            raise ValueError("watch: grades the answers to held-out problems: set eval_every, and `dev` as an input")
+        if both := sorted(set(self.watch) & set(self.rewards)):
+            raise ValueError(f"watch: {both[0]} is trained on as well, so it is no check: take it out of one of them")
+        return self
 
     def all_rewards(self) -> dict[str, Any]:
         """`rewards`, with the overlong penalty as a `length` reward unless there is one already."""
@@ -66,7 +78,10 @@ def grpo(
     from rollout.server import EngineFailure
 
     rows = [row for part in problems for row in read_rows(part)]
-    with Scorer(config.all_rewards(), list(ctx.rewards.values()), quarantine=ctx.out / "quarantine.jsonl") as scorer:
+    plugins = list(ctx.rewards.values())
+    with ExitStack() as stack:
+        scorer = stack.enter_context(Scorer(config.all_rewards(), plugins, quarantine=ctx.out / "quarantine.jsonl"))
+        watch = stack.enter_context(Scorer(config.watch, plugins)) if config.watch else None
         try:
             numbers = train_grpo(
                 model.path,
@@ -80,6 +95,7 @@ def grpo(
                 scratch=ctx.scratch,
                 resumed=ctx.resumed,
                 dev=[row for part in dev or () for row in read_rows(part)],
+                watch=watch,
                 say=ctx.say,
             )
         except (CanaryFailure, EngineFailure, ErrorBudgetExceeded, GrpoError, RouterError) as error:
