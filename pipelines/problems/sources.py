@@ -39,16 +39,19 @@ def read_source(source: str, *, columns: Mapping[str, str], size: int, seed: int
     `columns` maps our names (prompt, answer, tests, ...) to the source's. Columns we do not know pass through.
     `size` bounds generated sources (reasoning-gym), which are endless.
     """
-    if source.startswith("datasets:"):
-        rows = _read_dataset(source.removeprefix("datasets:"))
-    elif source.startswith("reasoning-gym:"):
+    if source.startswith("reasoning-gym:"):
         rows = _read_gym(source.removeprefix("reasoning-gym:").split(","), size, seed)
-    elif source.endswith(".jsonl"):
-        rows = _read_jsonl(Path(source))
     else:
-        rows = _read_parquet(Path(source))
+        rows = read_raw(source)
     for number, row in enumerate(rows, 1):
         yield _normalise(row, columns, f"{source}, row {number}")
+
+
+def read_raw(source: str) -> Iterator[dict[str, Any]]:
+    """Rows of `datasets:NAME[:SPLIT]`, a .jsonl or a .parquet file as they stand; SourceError when unreadable."""
+    if source.startswith("datasets:"):
+        return _read_dataset(source.removeprefix("datasets:"))
+    return _read_jsonl(Path(source)) if source.endswith(".jsonl") else _read_parquet(Path(source))
 
 
 def _normalise(row: Mapping[str, Any], columns: Mapping[str, str], where: str) -> dict[str, Any]:
