@@ -33,6 +33,7 @@ class Item:
     answer: str
     guess: str
     tests: dict[str, Any] | None = None
+    split_by: str = ""  # the prompt that decides the split, where this is another wording of it
 
     @property
     def id(self) -> str:
@@ -42,7 +43,7 @@ class Item:
     @property
     def split(self) -> Split:
         """See `split_of`."""
-        return split_of(self.prompt)
+        return split_of(self.split_by or self.prompt)
 
     def row(self) -> dict[str, Any]:
         """The Problems row of this item."""

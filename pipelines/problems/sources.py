@@ -8,8 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-GENERATED = {"arithmetic": "math", "python": "code"}
-"""Built-in families: the word in `source:` and the family its problems carry."""
+from pipelines.problems.families import GENERATED
 
 PREFIXES = ("datasets:", "reasoning-gym:")
 
@@ -39,6 +38,13 @@ def read_source(source: str, *, columns: Mapping[str, str], size: int, seed: int
     `columns` maps our names (prompt, answer, tests, ...) to the source's. Columns we do not know pass through.
     `size` bounds generated sources (reasoning-gym), which are endless.
     """
+    opened = open_source(source, columns=columns, size=size, seed=seed)
+    for number, row in enumerate(opened, 1):
+        yield _normalise(row, f"{source}, row {number}")
+
+
+def open_source(source: str, *, columns: Mapping[str, str], size: int = 0, seed: int = 0) -> Iterator[dict[str, Any]]:
+    """Rows of an outside source as they are, but for the names that `columns` changes."""
     if source.startswith("datasets:"):
         rows = _read_dataset(source.removeprefix("datasets:"))
     elif source.startswith("reasoning-gym:"):
@@ -47,13 +53,13 @@ def read_source(source: str, *, columns: Mapping[str, str], size: int, seed: int
         rows = _read_jsonl(Path(source))
     else:
         rows = _read_parquet(Path(source))
-    for number, row in enumerate(rows, 1):
-        yield _normalise(row, columns, f"{source}, row {number}")
+    for row in rows:
+        named = {ours: row[theirs] for ours, theirs in columns.items() if theirs in row}
+        yield {key: value for key, value in row.items() if key not in columns.values()} | named
 
 
-def _normalise(row: Mapping[str, Any], columns: Mapping[str, str], where: str) -> dict[str, Any]:
-    named = {ours: row[theirs] for ours, theirs in columns.items() if theirs in row}
-    out = {k: v for k, v in row.items() if k not in columns.values()} | named
+def _normalise(row: Mapping[str, Any], where: str) -> dict[str, Any]:
+    out = dict(row)
     prompt = out.get("prompt")
     if not isinstance(prompt, str) or not prompt.strip():
         raise SourceError(f"{where}: no text in column 'prompt'; name the column with `columns: {{prompt: NAME}}`")
