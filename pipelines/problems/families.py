@@ -9,4 +9,9 @@ from pipelines.problems.bilingual import ENGLISH, GERMAN
 from pipelines.problems.functions import CODE
 from pipelines.problems.items import Generator
 
-GENERATED: Mapping[str, Sequence[Generator]] = {"arithmetic": MATH, "python": CODE, "german": GERMAN, "english": ENGLISH}
+GENERATED: Mapping[str, Sequence[Generator]] = {
+    "arithmetic": MATH,
+    "python": CODE,
+    "german": GERMAN,
+    "english": ENGLISH,
+}

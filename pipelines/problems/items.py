@@ -78,6 +78,8 @@ def draw_distinct(generators: Sequence[Generator], rng: random.Random, split: Sp
     """`n` different items of one split; ValueError when the generators cannot give that many."""
     found: dict[str, Item] = {}
     repeats = 0
+    if n == 0:
+        return []
     for item in draw(generators, rng, split):
         repeats = repeats + 1 if item.id in found else 0
         found.setdefault(item.id, item)

@@ -48,6 +48,13 @@ def test_every_known_architecture_is_counted_to_the_last_parameter() -> None:
         assert shape(config.to_dict()).parameters == built.num_parameters(), name
 
 
+def test_a_dense_student_is_counted_before_it_is_made() -> None:
+    from models.tiny import build_dense_config, build_model, dense_sizes
+
+    sizes = dense_sizes(300, hidden_size=96, layers=2)
+    assert shape(sizes).parameters == build_model(build_dense_config(300, hidden_size=96, layers=2)).num_parameters()
+
+
 def test_the_shipped_base_is_counted_from_its_folder() -> None:
     from safetensors import safe_open
 
