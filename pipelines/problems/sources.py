@@ -8,8 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-GENERATED = {"arithmetic": "math", "python": "code"}
-"""Built-in families: the word in `source:` and the family its problems carry."""
+from pipelines.problems.families import GENERATED
 
 PREFIXES = ("datasets:", "reasoning-gym:")
 
@@ -39,24 +38,27 @@ def read_source(source: str, *, columns: Mapping[str, str], size: int, seed: int
     `columns` maps our names (prompt, answer, tests, ...) to the source's. Columns we do not know pass through.
     `size` bounds generated sources (reasoning-gym), which are endless.
     """
-    if source.startswith("reasoning-gym:"):
-        rows = _read_gym(source.removeprefix("reasoning-gym:").split(","), size, seed)
-    else:
-        rows = read_raw(source)
-    for number, row in enumerate(rows, 1):
-        yield _normalise(row, columns, f"{source}, row {number}")
+    for number, row in enumerate(open_source(source, columns=columns, size=size, seed=seed), 1):
+        yield _normalise(row, f"{source}, row {number}")
 
 
-def read_raw(source: str) -> Iterator[dict[str, Any]]:
-    """Rows of `datasets:NAME[:SPLIT]`, a .jsonl or a .parquet file as they stand; SourceError when unreadable."""
+def open_source(source: str, *, columns: Mapping[str, str], size: int = 0, seed: int = 0) -> Iterator[dict[str, Any]]:
+    """Rows of an outside source as they are, but for the names that `columns` changes; SourceError when unreadable."""
     if source.startswith("datasets:"):
-        return _read_dataset(source.removeprefix("datasets:"))
-    return _read_jsonl(Path(source)) if source.endswith(".jsonl") else _read_parquet(Path(source))
+        rows = _read_dataset(source.removeprefix("datasets:"))
+    elif source.startswith("reasoning-gym:"):
+        rows = _read_gym(source.removeprefix("reasoning-gym:").split(","), size, seed)
+    elif source.endswith(".jsonl"):
+        rows = _read_jsonl(Path(source))
+    else:
+        rows = _read_parquet(Path(source))
+    for row in rows:
+        named = {ours: row[theirs] for ours, theirs in columns.items() if theirs in row}
+        yield {key: value for key, value in row.items() if key not in columns.values()} | named
 
 
-def _normalise(row: Mapping[str, Any], columns: Mapping[str, str], where: str) -> dict[str, Any]:
-    named = {ours: row[theirs] for ours, theirs in columns.items() if theirs in row}
-    out = {k: v for k, v in row.items() if k not in columns.values()} | named
+def _normalise(row: Mapping[str, Any], where: str) -> dict[str, Any]:
+    out = dict(row)
     prompt = out.get("prompt")
     if not isinstance(prompt, str) or not prompt.strip():
         raise SourceError(f"{where}: no text in column 'prompt'; name the column with `columns: {{prompt: NAME}}`")

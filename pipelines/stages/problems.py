@@ -10,8 +10,9 @@ from pydantic import Field
 
 from pipelines.artifacts import Problems, Samples, write_rows
 from pipelines.context import Context
+from pipelines.problems.families import GENERATED
 from pipelines.problems.items import Item, Split, draw_distinct, split_of
-from pipelines.problems.sources import GENERATED, SourceError, check_source, read_source
+from pipelines.problems.sources import SourceError, check_source, read_source
 from pipelines.stage import StageConfig, StageError, stage
 
 
@@ -20,7 +21,7 @@ class ProblemsConfig(StageConfig):
 
     source: str = Field(
         "arithmetic+python",
-        description="generated families (arithmetic, python, joined by +), a .jsonl or .parquet file, "
+        description="generated families (arithmetic, python, german, english, joined by +), a .jsonl or .parquet file, "
         "datasets:NAME[:SPLIT], or reasoning-gym:KIND[,KIND]",
     )
     n: int = Field(4096, ge=1, description="training problems, shared equally by generated families")
@@ -72,10 +73,7 @@ def problems(ctx: Context, config: ProblemsConfig) -> ProblemSets:
 
 
 def _generate(config: ProblemsConfig, rng: random.Random) -> tuple[dict[str, list[dict[str, Any]]], list[Any]]:
-    from pipelines.problems.arithmetic import MATH
-    from pipelines.problems.functions import CODE
-
-    families = [{"math": MATH, "code": CODE}[GENERATED[word]] for word in config.source.split("+")]
+    families = [GENERATED[word] for word in config.source.split("+")]
     wanted: dict[Split, int] = {"train": config.n + config.cold_start, "dev": config.dev, "test": config.holdout}
     rows: dict[str, list[dict[str, Any]]] = {}
     cold: list[dict[str, Any]] = []
