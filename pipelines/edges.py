@@ -152,14 +152,15 @@ def load_rewards(plugins: Mapping[str, Path], nodes: Sequence[Node], mistakes: M
 
 def check_rewards(path: str, block: Node | None, mistakes: Mistakes) -> None:
     """Check the names and settings under a stage's `rewards:` against the built-in rewards and the plugins."""
-    from rewards.registry import BUILT_IN, RewardError, get, parse_weights
+    from rewards.registry import BUILT_IN, NEEDS_SETTINGS, RewardError, get, parse_weights
 
     node = source.entries(block).get("rewards", (None, None))[1]
     if node is None:
         return
     for name, (key, item) in source.entries(node).items():
         settings = source.value(item, f"{path}.{name}", mistakes)
-        if name in BUILT_IN and isinstance(settings, int | float) and abs(settings) < float("inf"):
+        bare = isinstance(settings, int | float) and abs(settings) < float("inf")
+        if bare and name in BUILT_IN and name not in NEEDS_SETTINGS:
             continue  # nothing to check that would be worth importing a grader for
         try:
             parse_weights({name: settings})

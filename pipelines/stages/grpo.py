@@ -66,7 +66,8 @@ def grpo(
     from rollout.server import EngineFailure
 
     rows = [row for part in problems for row in read_rows(part)]
-    with Scorer(config.all_rewards(), list(ctx.rewards.values()), quarantine=ctx.out / "quarantine.jsonl") as scorer:
+    plugins, kept = list(ctx.rewards.values()), ctx.scratch / "rewards"
+    with Scorer(config.all_rewards(), plugins, quarantine=ctx.out / "quarantine.jsonl", scratch=kept) as scorer:
         try:
             numbers = train_grpo(
                 model.path,
