@@ -206,8 +206,8 @@ def grade(ctx: Context, rows: Sequence[Row], groups: Sequence[Group], config: Dr
     """Every completion with its verdict. A sample whose grading failed goes to quarantine.jsonl with correct None."""
     from rewards import scorer as graders
 
-    plugins = list(ctx.rewards.values())
-    with graders.Scorer(config.rewards, plugins, quarantine=ctx.out / "quarantine.jsonl") as scorer:
+    plugins, kept = list(ctx.rewards.values()), ctx.scratch / "rewards"
+    with graders.Scorer(config.rewards, plugins, quarantine=ctx.out / "quarantine.jsonl", scratch=kept) as scorer:
         return grade_with(scorer, rows, groups, config)
 
 

@@ -160,11 +160,12 @@ def check_rewards(path: str, block: Node | None, mistakes: Mistakes) -> None:
 
 
 def _check_rewards(path: str, node: Node, mistakes: Mistakes) -> None:
-    from rewards.registry import BUILT_IN, RewardError, get, parse_weights
+    from rewards.registry import BUILT_IN, NEEDS_SETTINGS, RewardError, get, parse_weights
 
     for name, (key, item) in source.entries(node).items():
         settings = source.value(item, f"{path}.{name}", mistakes)
-        if name in BUILT_IN and isinstance(settings, int | float) and abs(settings) < float("inf"):
+        bare = isinstance(settings, int | float) and abs(settings) < float("inf")
+        if bare and name in BUILT_IN and name not in NEEDS_SETTINGS:
             continue  # nothing to check that would be worth importing a grader for
         try:
             parse_weights({name: settings})

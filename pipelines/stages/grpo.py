@@ -78,10 +78,11 @@ def grpo(
     from rollout.server import EngineFailure
 
     rows = [row for part in problems for row in read_rows(part)]
-    plugins = list(ctx.rewards.values())
+    plugins, kept = list(ctx.rewards.values()), ctx.scratch / "rewards"
+    quarantine = ctx.out / "quarantine.jsonl"
     with ExitStack() as stack:
-        scorer = stack.enter_context(Scorer(config.all_rewards(), plugins, quarantine=ctx.out / "quarantine.jsonl"))
-        watch = stack.enter_context(Scorer(config.watch, plugins)) if config.watch else None
+        scorer = stack.enter_context(Scorer(config.all_rewards(), plugins, quarantine=quarantine, scratch=kept))
+        watch = stack.enter_context(Scorer(config.watch, plugins, scratch=kept)) if config.watch else None
         try:
             numbers = train_grpo(
                 model.path,

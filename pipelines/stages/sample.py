@@ -102,7 +102,7 @@ def _harvest(
     if not missing:
         return
     left = sum(len(rows[i * config.chunk : (i + 1) * config.chunk]) for i in missing)
-    scorer = Scorer(config.rewards, list(ctx.rewards.values()), quarantine=quarantine)
+    scorer = Scorer(config.rewards, list(ctx.rewards.values()), quarantine=quarantine, scratch=ctx.scratch / "rewards")
     chunks = draw_chunks(model, rows, draw, config, [i * config.chunk for i in missing])
     with scorer, closing(chunks), ctx.progress("sample", len(rows)) as bar:
         bar.advance(len(rows) - left)
