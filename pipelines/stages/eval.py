@@ -28,7 +28,7 @@ def _check(config: EvalConfig) -> Iterable[str]:
     return check_engine(config)
 
 
-@stage(version=3, summary="score models on problems: pass@1, pass@k, cons@k with intervals", check=_check)
+@stage(version=4, summary="score models on problems: pass@1, pass@k, cons@k with intervals", check=_check)
 def eval(ctx: Context, config: EvalConfig, *, models: dict[str, Model], problems: Problems) -> Scores:
     rows = read_rows(problems)[: config.limit or None]
     scores: dict[str, Any] = {}
@@ -65,6 +65,7 @@ def _judged(one: Graded) -> Judged:
 
 def _row(model: str, one: Graded) -> dict[str, Any]:
     told = {name: one.row.get(name) for name in ("id", "prompt", "family", "answer")}
+    told |= {name: one.row[name] for name in ("system", "messages") if one.row.get(name)}
     made = {"completion": one.completion, "n_tokens": one.n_tokens, "finish": one.finish}
     return {
         "model": model,
