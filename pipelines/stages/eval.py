@@ -100,6 +100,7 @@ def _compared(judged: Mapping[str, list[Judged]], win: Win | None) -> Mapping[st
 
 def _row(model: str, one: Graded, rewards: Mapping[str, Any]) -> dict[str, Any]:
     told = {name: one.row.get(name) for name in ("id", "prompt", "family", "answer")}
+    told |= {name: one.row[name] for name in ("system", "messages") if one.row.get(name)}
     made = {"completion": one.completion, "n_tokens": one.n_tokens, "finish": one.finish}
     return {
         "model": model,

@@ -62,7 +62,7 @@ def _check(config: GrpoConfig) -> Iterable[str]:
         yield str(error)
 
 
-@stage(version=2, summary="reinforcement learning (GRPO) against rewards, rollouts on vLLM", check=_check)
+@stage(version=3, summary="reinforcement learning (GRPO) against rewards, rollouts on vLLM", check=_check)
 def grpo(
     ctx: Context, config: GrpoConfig, *, model: Model, problems: list[Problems], dev: list[Problems] | None = None
 ) -> Model:
@@ -70,6 +70,7 @@ def grpo(
 
     set_vllm_environment()  # before TRL, which imports vLLM and lets it talk
 
+    from models.chat import ChatError
     from models.router import RouterError
     from rewards.scorer import ErrorBudgetExceeded, Scorer
     from rl.config import GrpoError
@@ -99,7 +100,7 @@ def grpo(
                 watch=watch,
                 say=ctx.say,
             )
-        except (CanaryFailure, EngineFailure, ErrorBudgetExceeded, GrpoError, RouterError) as error:
+        except (CanaryFailure, ChatError, EngineFailure, ErrorBudgetExceeded, GrpoError, RouterError) as error:
             raise StageError(str(error)) from error
     ctx.summary(**numbers)
     return Model(ctx.out / "model")
