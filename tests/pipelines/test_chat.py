@@ -12,7 +12,6 @@ from pipelines.chat import converse, find_model, load, typed
 from pipelines.cli import main
 from pipelines.source import ConfigError
 
-
 PIPELINE = """
 name: mine
 stages:
