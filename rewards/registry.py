@@ -13,7 +13,7 @@ import math
 import sys
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, overload
@@ -30,6 +30,7 @@ BUILT_IN = {
     "language": "rewards.language",
     "length": "rewards.length",
     "repetition": "rewards.repetition",
+    "preference": "rewards.preference",
 }
 ENTRY_POINTS = "r1.rewards"
 SAMPLE_FIELDS = frozenset(field.name for field in fields(Sample))
@@ -66,7 +67,10 @@ class Case:
 
 @dataclass(frozen=True)
 class Reward:
-    """A registered reward. Calling it calls the function, so it stays easy to try in a shell."""
+    """A registered reward. Calling it calls the function, so it stays easy to try in a shell.
+
+    `caveat`: what its cases cannot show, for `r1 rewards check`; usually empty.
+    """
 
     name: str
     function: RewardFunction
@@ -75,6 +79,7 @@ class Reward:
     knobs: Mapping[str, Knob]
     summary: str
     source: str
+    caveat: str = ""
 
     def __call__(self, *args: Any, **knobs: Any) -> Any:
         return self.function(*args, **knobs)
@@ -109,7 +114,7 @@ _COLLECTING: list[list[Reward]] = []  # what the plugin file that is being run h
 def reward(function: RewardFunction, /) -> Reward: ...
 @overload
 def reward(
-    *, cases: Sequence[tuple[Any, ...]] = (), group: bool = False, name: str | None = None
+    *, cases: Sequence[tuple[Any, ...]] = (), group: bool = False, name: str | None = None, caveat: str = ""
 ) -> Callable[[RewardFunction], Reward]: ...
 def reward(
     function: RewardFunction | None = None,
@@ -118,6 +123,7 @@ def reward(
     cases: Sequence[tuple[Any, ...]] = (),
     group: bool = False,
     name: str | None = None,
+    caveat: str = "",
 ) -> Reward | Callable[[RewardFunction], Reward]:
     """Register a function as a reward under its own name (or `name`).
 
@@ -127,13 +133,14 @@ def reward(
             completion or a `Sample`; for a group reward a list of them, of which the first one's score is judged.
             `extras` sets other fields of the sample (`{"answer": "12", "row": {...}}`) and settings of the reward.
         group: the function takes all samples of one prompt and returns one score for each.
+        caveat: what the cases cannot show; `r1 rewards check` says it.
 
     Raises:
         RewardError: the signature or a case is malformed, or the name is taken.
     """
 
     def register(function: RewardFunction) -> Reward:
-        made = _make(function, name or function.__name__, cases, group)
+        made = replace(_make(function, name or function.__name__, cases, group), caveat=caveat)
         if made.name in BUILT_IN and function.__module__ != BUILT_IN[made.name]:
             raise RewardError(f"reward {made.name!r} is built in; give yours another name")
         if _COLLECTING:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
-from pipelines.artifacts import Model, Problems, Scores, read_rows, write_rows
+from pipelines.artifacts import Model, Problems, RewardModel, Scores, read_rows, write_rows
 from pipelines.context import Context
 from pipelines.drawing import Draw, DrawSettings, Graded, check_engine, draw_and_grade
 from pipelines.evaluation import Judged, evaluate
@@ -29,13 +29,22 @@ def _check(config: EvalConfig) -> Iterable[str]:
 
 
 @stage(version=3, summary="score models on problems: pass@1, pass@k, cons@k with intervals", check=_check)
-def eval(ctx: Context, config: EvalConfig, *, models: dict[str, Model], problems: Problems) -> Scores:
+def eval(
+    ctx: Context,
+    config: EvalConfig,
+    *,
+    models: dict[str, Model],
+    problems: Problems,
+    helpful: RewardModel | None = None,
+    safety: RewardModel | None = None,
+) -> Scores:
     rows = read_rows(problems)[: config.limit or None]
     scores: dict[str, Any] = {}
     samples: list[dict[str, Any]] = []
     draw = Draw(config.k, config.temperature, config.top_p, ctx.seed)
     for name, model in models.items():
-        graded = draw_and_grade(ctx, model.path, rows, draw, ctx.scratch / f"{name}.jsonl", config)
+        judges = {"helpful": helpful, "safety": safety}
+        graded = draw_and_grade(ctx, model.path, rows, draw, ctx.scratch / f"{name}.jsonl", config, judges)
         scores[name] = evaluate([_judged(one) for one in graded])
         samples += [_row(name, one) for one in graded]
         ctx.summary(**{name: scores[name]["pass@1"]})
