@@ -64,7 +64,7 @@ def content(folder: Path, stage: str = "") -> dict[str, Any]:
         found = read_json(place / "scores.json").get("models")
         if found:
             stages[name]["scores"] = found
-            scores |= found
+            scores |= {model: numbers for model, numbers in found.items() if "pass@1" in numbers}
     if stage:
         return dict(stages[stage])
     return {**record, "stages": stages, "scores": scores}
