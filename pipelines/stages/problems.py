@@ -121,8 +121,8 @@ def _read(ctx: Context, config: ProblemsConfig, rng: random.Random) -> dict[str,
     rows: dict[str, dict[str, dict[str, Any]]] = {"train": {}, "dev": {}, "test": {}}
     try:
         for row in read_source(source, columns=config.columns, size=size, seed=ctx.seed, settings=config.settings):
-            split = "test" if config.source in BENCHMARKS else split_of(row["prompt"])
-            rows[split].setdefault(row["prompt"], row)
+            part = "test" if config.source in BENCHMARKS else split_of(row["prompt"])
+            rows[part].setdefault(row["prompt"], row)
     except SourceError as error:
         raise StageError(str(error)) from error
     out = {}
