@@ -37,7 +37,7 @@ demo: $(STAMP)
 	$(BIN)/r1 run $(DEMO)
 
 zero: $(STAMP)
-	$(BIN)/r1 run pipelines/recipes/r1_zero_tiny.yaml
+	$(BIN)/r1 run pipelines/recipes/r1_zero.yaml
 
 base: $(STAMP)
 	$(BIN)/r1 run pipelines/recipes/tiny_base.yaml

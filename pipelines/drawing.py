@@ -139,13 +139,16 @@ def draw_chunks(
     What a chunk holds depends on its place among `rows`, not on the chunks drawn before it. The engine is there while
     the iterator is open. StageError where rollout servers fail for good.
     """
-    from models.chat import render_prompt
+    from models.chat import ChatError, render_prompt
     from models.checkpoint import load_tokenizer
     from rollout.sampling import sample_chunks
     from rollout.server import EngineFailure
 
     tokenizer = load_tokenizer(model)
-    prompts = [render_prompt(tokenizer, row, config.template) for row in rows]
+    try:
+        prompts = [render_prompt(tokenizer, row, config.template) for row in rows]
+    except ChatError as error:
+        raise StageError(str(error)) from error
     params = SamplingParams(draw.temperature, draw.top_p, config.max_tokens, draw.seed)
     try:
         with closing(_engine(model, prompts, draw.seed, config)) as engine:

@@ -160,11 +160,12 @@ def check_rewards(path: str, block: Node | None, mistakes: Mistakes) -> None:
 
 
 def _check_rewards(path: str, node: Node, mistakes: Mistakes) -> None:
-    from rewards.registry import BUILT_IN, RewardError, get, parse_weights
+    from rewards.registry import BUILT_IN, NEEDS_SETTINGS, RewardError, get, parse_weights
 
     for name, (key, item) in source.entries(node).items():
         settings = source.value(item, f"{path}.{name}", mistakes)
-        if name in BUILT_IN and isinstance(settings, int | float) and abs(settings) < float("inf"):
+        bare = isinstance(settings, int | float) and abs(settings) < float("inf")
+        if bare and name in BUILT_IN and name not in NEEDS_SETTINGS:
             continue  # nothing to check that would be worth importing a grader for
         try:
             parse_weights({name: settings})
@@ -179,11 +180,15 @@ def _check_rewards(path: str, node: Node, mistakes: Mistakes) -> None:
 
 
 def check_reward_models(
-    path: str, stage: Stage, rewards: object, refs: Mapping[str, Sequence[Ref]], node: Node, mistakes: Mistakes
+    path: str,
+    stage: Stage,
+    rewards: Collection[str],
+    refs: Mapping[str, Sequence[Ref]],
+    node: Node,
+    mistakes: Mistakes,
 ) -> None:
     """The reward `preference` and the inputs that give it a model come together or not at all."""
     from pipelines.grading import preference_faults
 
-    if isinstance(rewards, Collection):
-        for fault in preference_faults(rewards, [name for name in refs if refs[name]], stage.inputs):
-            mistakes.add(node, path, fault)
+    for fault in preference_faults(rewards, [name for name in refs if refs[name]], stage.inputs):
+        mistakes.add(node, path, fault)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 Z95 = 1.959964  # two-sided 95% point of the normal distribution
@@ -19,7 +19,8 @@ Z95 = 1.959964  # two-sided 95% point of the normal distribution
 class Judged:
     """One sample. `vote` is its extracted answer as text, None where there is none.
 
-    `correct` None: grading failed, or the gold is not gradable; such a sample is left out and counted.
+    `correct` None: grading failed, or the gold is not gradable; such a sample is left out and counted. `open`: there is
+    no right or wrong to it (chat), so it is left out and not counted. `measures` hold what else it was scored on.
     """
 
     id: str
@@ -29,6 +30,8 @@ class Judged:
     finished: bool
     vote: str | None = None
     votes: bool = True  # False: answers of this problem cannot be compared (code), so there is no cons@k
+    open: bool = False
+    measures: Mapping[str, float] = field(default_factory=dict)
 
 
 def evaluate(samples: Sequence[Judged]) -> dict[str, Any]:
@@ -40,7 +43,7 @@ def evaluate(samples: Sequence[Judged]) -> dict[str, Any]:
 
 
 def summarise(samples: Sequence[Judged]) -> dict[str, Any]:
-    """pass@1, ci95, stderr, pass@k, cons@k, n_problems, k, mean_tokens, finished, ungraded of some samples.
+    """pass@1, ci95, stderr, pass@k, cons@k, n_problems, k, mean_tokens, finished, ungraded, measures of some samples.
 
     Every problem weighs the same, however many of its samples were graded. `stderr` is that of the mean over problems
     (None for one problem); `ci95` is `interval`; `k` is the most samples any problem has. Values without a basis: None.
@@ -64,8 +67,49 @@ def summarise(samples: Sequence[Judged]) -> dict[str, Any]:
         "k": k,
         "mean_tokens": mean([s.n_tokens for s in samples]),
         "finished": mean([float(s.finished) for s in samples]),
-        "ungraded": sum(s.correct is None for s in samples),
+        "ungraded": sum(s.correct is None and not s.open for s in samples),
+        "measures": measures(samples),
     }
+
+
+def measures(samples: Sequence[Judged]) -> dict[str, Any]:
+    """{name: {"mean", "ci95", "n_problems", "share"}} of everything some of the samples were measured by.
+
+    Every problem weighs the same: its value is the mean of its samples that have one. `share`: all of them are in 0..1.
+    """
+    values: dict[str, dict[str, list[float]]] = {}
+    for sample in samples:
+        for name, value in sample.measures.items():
+            values.setdefault(name, {}).setdefault(sample.id, []).append(value)
+    found = {}
+    for name, by_problem in values.items():
+        means = [math.fsum(group) / len(group) for group in by_problem.values()]
+        total = sum(len(group) for group in by_problem.values())
+        shares = all(0 <= value <= 1 for group in by_problem.values() for value in group)
+        spread = interval(means, total=total) if shares else normal_interval(means)
+        found[name] = {"mean": mean(means), "ci95": spread, "n_problems": len(means), "share": shares}
+    return found
+
+
+def wins(samples: Sequence[Judged], others: Sequence[Judged], reward: str, name: str) -> list[Judged]:
+    """The samples with a further measure: 1 where one has more `reward` than its counterpart, 0.5 a tie, 0 less.
+
+    `others` are another model's samples, in the same order. Where one of the two has no such score, there is none.
+    """
+    found = []
+    for ours, theirs in zip(samples, others, strict=True):
+        assert ours.id == theirs.id, "samples of two models are paired by problem"
+        a, b = ours.measures.get(reward), theirs.measures.get(reward)
+        if a is not None and b is not None:
+            ours = replace(ours, measures={**ours.measures, name: 0.5 if a == b else float(a > b)})
+        found.append(ours)
+    return found
+
+
+def normal_interval(means: Sequence[float]) -> list[float] | None:
+    """95% interval of the mean of values that are no shares: mean +- 1.96 standard errors. None below two problems."""
+    centre, stderr = mean(means), standard_error(means)
+    return None if centre is None or stderr is None else [centre - Z95 * stderr, centre + Z95 * stderr]
 
 
 def sizes(k: int) -> list[int]:

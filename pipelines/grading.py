@@ -62,7 +62,9 @@ def make_scorer(
     for fault in preference_faults(rewards, given):
         raise StageError(fault)
     with ExitStack() as stack:
-        scorer: Scorer = stack.enter_context(WorkerScorer(rewards, list(ctx.rewards.values()), quarantine=quarantine))
+        scorer: Scorer = stack.enter_context(
+            WorkerScorer(rewards, list(ctx.rewards.values()), quarantine=quarantine, scratch=ctx.scratch / "rewards")
+        )
         if given:
             if rows is not None:
                 _check_rows(rows, given)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.report_data import REPAIR, Run, load_run, load_scores, mapping, number
+from pipelines.report_measures import measured
 from pipelines.report_page import best_at_k, duration, finished, html, margin, percent
 from pipelines.report_svg import pretty
 
@@ -73,6 +74,8 @@ def print_table(run_dir: Path, console: Console) -> None:
     run = load_run(run_dir)
     for scores in run.scores:
         console.print(score_table(scores))
+        if table := measure_table(scores):
+            console.print(table)
     console.print(stage_table(run))
 
 
@@ -82,7 +85,7 @@ def score_table(scores: ScoreSet) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    families = scores.families()
+    families = scores.graded_families()
     k = next((best_at_k(m)[0] for m in scores.models.values()), "k")
     table = Table(box=box.SIMPLE_HEAD, title=f"pass@1 in % ±95% ({scores.stage})", title_justify="left")
     table.add_column("model", no_wrap=True)
@@ -97,6 +100,23 @@ def score_table(scores: ScoreSet) -> Table:
         rest = [best_at_k(m)[1], percent(m.get("cons@k")), pretty(number(m.get("mean_tokens"))), finished(m)]
         table.add_row(Text(name), *cells, *rest, style="bold" if name == last else "")
     return table
+
+
+def measure_table(scores: ScoreSet) -> Table | None:
+    """What the models were measured by beside right and wrong, with 95% intervals; None where that is nothing."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    measures = measured(scores.models, scores.protocol)
+    table = Table(box=box.SIMPLE_HEAD, title=f"measures ±95%, shares in % ({scores.stage})", title_justify="left")
+    table.add_column("model", no_wrap=True)
+    for measure in measures:
+        table.add_column(Text(measure.title), justify="right")
+    for name, m in scores.models.items():
+        cells = [Text.assemble(value, (f" {spread}", "dim")) for value, spread in (one.cell(m) for one in measures)]
+        table.add_row(Text(name), *cells)
+    return table if measures else None
 
 
 def stage_table(run: Run) -> Table:

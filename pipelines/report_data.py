@@ -35,6 +35,15 @@ class ScoreSet:
     protocol: Json
     folder: Path
 
+    def graded_families(self) -> list[str]:
+        """The families in which something can be right or wrong; chat, which is only measured, is none of them."""
+
+        def graded(numbers: Json) -> bool:
+            return any(number(numbers.get(name)) for name in ("pass@1", "n_problems", "ungraded"))
+
+        parts = {f: [mapping(mapping(m.get("families")).get(f)) for m in self.models.values()] for f in self.families()}
+        return [family for family, numbers in parts.items() if any(map(graded, numbers))]
+
     def families(self) -> list[str]:
         """Every problem family any model was scored on, in the order they first appear."""
         seen: dict[str, None] = {}

@@ -16,6 +16,7 @@ from pipelines.report_cost import costs
 from pipelines.report_curves import charts
 from pipelines.report_data import DAMAGED, REPAIR, Json, Run, ScoreSet, StageRecord, first, mapping, number
 from pipelines.report_graph import Node, draw
+from pipelines.report_measures import by_family, measured
 from pipelines.report_paired import Difference, compare, p_text
 from pipelines.report_samples import Transcript, first_completions, read_samples, transcripts
 from pipelines.report_svg import pretty
@@ -41,7 +42,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class ScoreBlock:
-    """One eval stage: bars per family, the whole table as text, and what its samples say.
+    """One eval stage: bars per family, the whole table as text, its measures by family, and what its samples say.
 
     rewards: (name, weight, what it gives) of everything that graded them.
     """
@@ -52,6 +53,7 @@ class ScoreBlock:
     slices: list[tuple[str, list[Bar]]]
     columns: list[str]
     rows: list[tuple[str, list[str]]]
+    by_family: tuple[list[str], list[tuple[str, list[str]]]]
     differences: list[Difference]
     manners: list[tuple[str, list[str]]]
     rewards: list[tuple[str, str, str]]
@@ -222,18 +224,21 @@ def finished(numbers: Json) -> str:
 
 def score_block(scores: ScoreSet, chars: int, per_family: int) -> ScoreBlock:
     """Bars and table of one eval stage."""
-    families = scores.families()
+    families = scores.graded_families()
+    measures = measured(scores.models, scores.protocol)
     slices = [("all problems", [_bar(name, m) for name, m in scores.models.items()])]
     if len(families) > 1:
         for family in families:
             by_model = {name: mapping(mapping(m.get("families")).get(family)) for name, m in scores.models.items()}
             slices.append((family, [_bar(name, m) for name, m in by_model.items()]))
     k = next((best_at_k(m)[0] for m in scores.models.values()), "k")
-    columns = ["pass@1", *families, f"pass@{k}", f"cons@{k}", "tokens", "finished", "problems"]
+    columns = ["pass@1", *families, *(measure.title for measure in measures)]
+    columns += [f"pass@{k}", f"cons@{k}", "tokens", "finished", "problems"]
     rows = []
     for name, m in scores.models.items():
         parts = [mapping(mapping(m.get("families")).get(family)) for family in families]
         cells = [f"{percent(p.get('pass@1'))} {margin(p)}".strip() for p in [m, *parts]]
+        cells += [" ".join(measure.cell(m)).strip() for measure in measures]
         cells += [best_at_k(m)[1], percent(m.get("cons@k")), pretty(number(m.get("mean_tokens")))]
         rows.append((name, [*cells, finished(m), pretty(number(m.get("n_problems")))]))
     protocol = ", ".join(f"{key} {_text(value)}" for key, value in scores.protocol.items())
@@ -245,7 +250,9 @@ def score_block(scores: ScoreSet, chars: int, per_family: int) -> ScoreBlock:
     told = compare(graded, list(scores.models)) if usable else []
     written = [_manner(one) for one in manners(first_completions(scores, MOST), list(scores.models))]
     rewards = explained(scores.protocol.get("rewards"))
-    return ScoreBlock(scores.stage, protocol, ungraded, slices, columns, rows, told, written, rewards, shown)
+    return ScoreBlock(
+        scores.stage, protocol, ungraded, slices, columns, rows, by_family(scores), told, written, rewards, shown
+    )
 
 
 def _manner(one: Manner) -> tuple[str, list[str]]:

@@ -12,6 +12,7 @@ from pipelines.funnel import text as funnel_text
 from pipelines.keys import MANIFEST
 from pipelines.plan import align, duration
 from pipelines.report_data import DAMAGED, read_json
+from pipelines.report_measures import measured
 from pipelines.run_folder import RUN, RunFolder
 from pipelines.source import ConfigError, did_you_mean
 from pipelines.store import flaw_in
@@ -61,9 +62,10 @@ def content(folder: Path, stage: str = "") -> dict[str, Any]:
         funnel = read_json(place / "funnel.json")
         if funnel:
             stages[name]["funnel"] = funnel
-        found = read_json(place / "scores.json").get("models")
+        told = read_json(place / "scores.json")
+        found = told.get("models")
         if found:
-            stages[name]["scores"] = found
+            stages[name] |= {"scores": found, "protocol": told.get("protocol") or {}}
             scores |= found
     if stage:
         return dict(stages[stage])
@@ -79,7 +81,13 @@ def run_text(run: Mapping[str, Any]) -> str:
         rows.append((name, entry["use"], entry["status"], "" if seconds is None else duration(seconds), numbers))
     parts = [f"{run['name']}: {run['status']} (seed {run['seed']}, from {run['file']})", align(rows)]
     if run["scores"]:
+        told = [entry["protocol"] for entry in run["stages"].values() if "protocol" in entry]
+        columns = measured(run["scores"], told[-1] if told else {})
         parts.append(align([("model", "pass@1", "95% interval"), *map(_score, run["scores"].items())]))
+        if columns:
+            head = ("model", *(f"{column.title}{' %' if column.share else ''}" for column in columns))
+            cells = {model: [column.cell(numbers) for column in columns] for model, numbers in run["scores"].items()}
+            parts.append(align([head, *((model, *map(" ".join, row)) for model, row in cells.items())]))
     return "\n\n".join(parts)
 
 

@@ -146,6 +146,8 @@ def make_checker(plugins: Iterable[str]) -> Callable[[tuple[str, int]], float | 
         scores = reward.function(list(case.samples), **knobs)
         if len(scores) != len(case.samples):
             raise ValueError(f"a group reward returned {len(scores)} scores for {len(case.samples)} samples")
+        if isinstance(scores[0], Exception):
+            raise scores[0]
         return number(scores[0])
 
     return score

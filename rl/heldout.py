@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import TrainerCallback, TrainerState
 
+from models.chat import asked
 from models.checkpoint import save_model
 from models.sealed import SEAL, flaw, publish
 from rl.batch import Group, split_scores
@@ -49,8 +50,8 @@ def check_heldout(
             if rows
             else "eval_every needs held-out problems: name them as input `dev`, for example problems.dev"
         )
-    seen = {str(row["prompt"]) for row in trained}
-    both = [row for row in rows if str(row["prompt"]) in seen]
+    seen = {asked(row) for row in trained}
+    both = [row for row in rows if asked(row) in seen]
     if both:
         raise GrpoError(
             f"{len(both)} of {len(rows)} held-out problems are trained on, for example "

@@ -83,7 +83,7 @@ def train_sft(
     resumed: Callable[[int], list[dict[str, Any]]] = lambda step: [],
     say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """Train the model of `model_path` on sample rows {prompt, completion, system} and save it to `out_dir`.
+    """Train the model of `model_path` on Samples rows and save it to `out_dir`.
 
     Checkpoints go to `scratch`; a call that finds one there goes on from it and ends with the same weights and numbers
     as an uninterrupted run: `resumed(step)` gives the lines logged up to then. `say` takes warnings. Returns steps,

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-GENERATED = {"arithmetic": "math", "python": "code"}
-"""Built-in families: the word in `source:` and the family its problems carry."""
+from models.chat import ChatError, asked, messages, one_form
+from pipelines.problems.families import GENERATED
 
 PREFIXES = ("datasets:", "reasoning-gym:")
 
@@ -36,9 +36,15 @@ def check_source(source: str, resolve: Any = Path) -> str | None:
 def read_source(source: str, *, columns: Mapping[str, str], size: int, seed: int) -> Iterator[dict[str, Any]]:
     """Problems rows of an outside source in its own order; SourceError when it cannot be read.
 
-    `columns` maps our names (prompt, answer, tests, ...) to the source's. Columns we do not know pass through.
+    `columns` maps our names (prompt, messages, answer, tests, ...) to the source's. Unknown columns pass through.
     `size` bounds generated sources (reasoning-gym), which are endless.
     """
+    for number, row in enumerate(open_source(source, columns=columns, size=size, seed=seed), 1):
+        yield _normalise(row, f"{source}, row {number}")
+
+
+def open_source(source: str, *, columns: Mapping[str, str], size: int = 0, seed: int = 0) -> Iterator[dict[str, Any]]:
+    """Rows of an outside source as they are, but for the names that `columns` changes; SourceError when unreadable."""
     if source.startswith("datasets:"):
         rows = _read_dataset(source.removeprefix("datasets:"))
     elif source.startswith("reasoning-gym:"):
@@ -47,13 +53,21 @@ def read_source(source: str, *, columns: Mapping[str, str], size: int, seed: int
         rows = _read_jsonl(Path(source))
     else:
         rows = _read_parquet(Path(source))
-    for number, row in enumerate(rows, 1):
-        yield _normalise(row, columns, f"{source}, row {number}")
+    for row in rows:
+        named = {ours: row[theirs] for ours, theirs in columns.items() if theirs in row}
+        kept = {key: value for key, value in row.items() if key not in columns.values()} | named
+        if "prompt" in named and "messages" not in named:
+            kept.pop("messages", None)  # whoever names the prompt's column means that one
+        yield kept
 
 
-def _normalise(row: Mapping[str, Any], columns: Mapping[str, str], where: str) -> dict[str, Any]:
-    named = {ours: row[theirs] for ours, theirs in columns.items() if theirs in row}
-    out = {k: v for k, v in row.items() if k not in columns.values()} | named
+def _normalise(row: Mapping[str, Any], where: str) -> dict[str, Any]:
+    try:
+        out = one_form(row)
+        if "messages" in out:
+            messages(out)  # the last turn is the user's
+    except ChatError as error:
+        raise SourceError(f"{where}: {error}") from error
     prompt = out.get("prompt")
     if not isinstance(prompt, str) or not prompt.strip():
         raise SourceError(f"{where}: no text in column 'prompt'; name the column with `columns: {{prompt: NAME}}`")
@@ -66,7 +80,7 @@ def _normalise(row: Mapping[str, Any], columns: Mapping[str, str], where: str) -
     out.setdefault("family", "code" if out["tests"] else "math")
     out.setdefault("kind", out["family"])
     out.setdefault("system", None)
-    out["id"] = str(out.get("id") or f"{out['kind']}-{hashlib.sha256(prompt.encode()).hexdigest()[:12]}")
+    out["id"] = str(out.get("id") or f"{out['kind']}-{hashlib.sha256(asked(out).encode()).hexdigest()[:12]}")
     return out
 
 

@@ -65,7 +65,7 @@ def _check(config: GrpoConfig) -> Iterable[str]:
         yield str(error)
 
 
-@stage(version=2, summary="reinforcement learning (GRPO) against rewards, rollouts on vLLM", check=_check)
+@stage(version=3, summary="reinforcement learning (GRPO) against rewards, rollouts on vLLM", check=_check)
 def grpo(
     ctx: Context,
     config: GrpoConfig,
@@ -84,10 +84,12 @@ def grpo(
 
     rows = [row for part in problems for row in read_rows(part)]
     held_out = [row for part in dev or () for row in read_rows(part)]
-    judges = {"helpful": helpful, "safety": safety, "rows": rows + held_out}
+    judges: dict[str, Any] = {"helpful": helpful, "safety": safety, "rows": rows + held_out}
     with (
         make_scorer(ctx, config.all_rewards(), **judges, quarantine=ctx.out / "quarantine.jsonl") as scorer,
-        Rules(config.watch, list(ctx.rewards.values())) if config.watch else nullcontext() as watch,
+        Rules(config.watch, list(ctx.rewards.values()), scratch=ctx.scratch / "rewards")
+        if config.watch
+        else nullcontext() as watch,
     ):
         ctx.summary(**_train(ctx, config, model, rows, held_out, scorer, watch))
     return Model(ctx.out / "model")
@@ -102,6 +104,7 @@ def _train(
     scorer: Scorer,
     watch: Scorer | None,
 ) -> dict[str, Any]:
+    from models.chat import ChatError
     from models.router import RouterError
     from rewards.scorer import ErrorBudgetExceeded
     from rl.config import GrpoError
@@ -125,5 +128,5 @@ def _train(
             watch=watch,
             say=ctx.say,
         )
-    except (CanaryFailure, EngineFailure, ErrorBudgetExceeded, GrpoError, RouterError) as error:
+    except (CanaryFailure, ChatError, EngineFailure, ErrorBudgetExceeded, GrpoError, RouterError) as error:
         raise StageError(str(error)) from error

@@ -55,7 +55,7 @@ def _check(config: SampleConfig) -> Iterable[str]:
     return check_engine(config)
 
 
-@stage(version=3, summary="rejection sampling: draw, grade, filter, deduplicate", check=_check)
+@stage(version=4, summary="rejection sampling: draw, grade, filter, deduplicate", check=_check)
 def sample(
     ctx: Context,
     config: SampleConfig,
@@ -129,5 +129,6 @@ def _harvest(
 def _candidate(one: Graded, number: int) -> dict[str, Any]:
     """A Samples row with what a reader needs to trust it: its place among the draws, its verdict, its rewards."""
     told = {name: one.row.get(name) for name in ("id", "prompt", "family", "kind", "system")}
+    told |= {"messages": one.row["messages"]} if one.row.get("messages") else {}
     made = {"completion": one.completion, "finish": one.finish, "n_tokens": one.n_tokens, "sample": number}
     return {**told, **made, "correct": one.correct, "reward": one.reward, "rewards": dict(one.parts) or None}

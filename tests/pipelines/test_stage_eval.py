@@ -20,7 +20,7 @@ def test_scores_tell_an_able_model_from_an_ignorant_one(
 ) -> None:
     models = {"base": untrained(tmp_path / "base"), "final": taught_model(tmp_path_factory)}
     ctx = context(tmp_path)
-    made = eval(ctx, EvalConfig(**ENGINE, k=4), models=models, problems=problems(tmp_path / "problems"))
+    made = eval(ctx, EvalConfig(**ENGINE, k=4), models=models, problems=[problems(tmp_path / "problems")])
     scores = read_json(made.path / "scores.json")
     assert list(scores["models"]) == ["base", "final"]
     base, final = scores["models"]["base"], scores["models"]["final"]
@@ -40,7 +40,7 @@ def test_scores_tell_an_able_model_from_an_ignorant_one(
 def test_greedy_and_a_limit(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     config = EvalConfig(**ENGINE, k=1, temperature=0, limit=1)
     models = {"final": taught_model(tmp_path_factory)}
-    made = eval(context(tmp_path), config, models=models, problems=problems(tmp_path / "problems"))
+    made = eval(context(tmp_path), config, models=models, problems=[problems(tmp_path / "problems")])
     assert read_json(made.path / "scores.json")["models"]["final"]["n_problems"] == 1
 
 
@@ -49,12 +49,12 @@ def test_a_killed_evaluation_goes_on_after_its_last_chunk(
 ) -> None:
     config = EvalConfig(**ENGINE, k=4, temperature=2.0, chunk=1)
     models, given = {"final": taught_model(tmp_path_factory)}, problems(tmp_path / "problems")
-    whole = eval(context(tmp_path / "whole"), config, models=models, problems=given)
+    whole = eval(context(tmp_path / "whole"), config, models=models, problems=[given])
     journal = (tmp_path / "whole/scratch/final.jsonl").read_text()
     first, second = journal.splitlines()
     half = context(tmp_path / "half")
     (half.scratch / "final.jsonl").write_text(first + "\n" + second[: len(second) // 2])  # killed while writing
-    rest = eval(half, config, models=models, problems=given)
+    rest = eval(half, config, models=models, problems=[given])
     assert (rest.path / "samples.parquet").read_bytes() == (whole.path / "samples.parquet").read_bytes()
     assert (half.scratch / "final.jsonl").read_text() == journal
 
@@ -64,11 +64,11 @@ def test_a_flipped_bit_in_the_journal_is_told_and_drawn_again(
 ) -> None:
     config = EvalConfig(**ENGINE, k=4, temperature=2.0, chunk=1)
     models, given, ctx = {"final": taught_model(tmp_path_factory)}, problems(tmp_path / "problems"), context(tmp_path)
-    whole = (eval(ctx, config, models=models, problems=given).path / "samples.parquet").read_bytes()
+    whole = (eval(ctx, config, models=models, problems=[given]).path / "samples.parquet").read_bytes()
     journal = ctx.scratch / "final.jsonl"
     written = journal.read_text()
     journal.write_text(written[::-1].replace("think", "thinc", 1)[::-1].replace('"first": 1', '"first": 3'))
     ctx.console = Console(file=(out := io.StringIO()), width=200)
-    assert (eval(ctx, config, models=models, problems=given).path / "samples.parquet").read_bytes() == whole
+    assert (eval(ctx, config, models=models, problems=[given]).path / "samples.parquet").read_bytes() == whole
     assert f"{journal}: entry 2 of 2 is damaged: drawing again from problem 1 on" in out.getvalue()
     assert journal.read_text() == written

@@ -1,0 +1,124 @@
+"""Preference data drawn from `pipelines.problems.manners`: pairs, labels, prompts for RL, and chat in many hands."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+from pipelines.problems.items import Split
+from pipelines.problems.manners import POOR, Ask, Manner, completion, helpful_asks, safety_asks
+
+Row = dict[str, Any]
+_PATIENCE = 500  # draws without anything new after which there is nothing new
+
+
+@cache
+def asks_of(split: Split) -> dict[str, list[Ask]]:
+    """The asks of one split: helpful, harmful, benign."""
+    found: dict[str, list[Ask]] = {"helpful": [], "harmful": [], "benign": []}
+    for ask in (*helpful_asks(), *safety_asks()):
+        if ask.split == split:
+            found["helpful" if ask.harmful is None else "harmful" if ask.harmful else "benign"].append(ask)
+    return found
+
+
+def pairs(split: Split, n: int, rng: random.Random, think: float) -> list[Row]:
+    """`n` different pairs on helpful asks, the chosen answer right, complete and polite, the rejected one not.
+
+    Of two rejected answers the one is taken that keeps the sums of the characters of chosen and rejected answers
+    together: R1 balances lengths over the set (arXiv 2501.12948v2, B.2), or the reward model would learn to count.
+    """
+    asks, gap = asks_of(split)["helpful"], 0
+
+    def draw() -> Row:
+        nonlocal gap
+        ask = rng.choice(asks)
+        chosen = completion(ask, "good", rng, think=think)
+        manners = [rng.choice(POOR), rng.choice(POOR)]
+        texts = [(completion(ask, manner, rng, think=think), manner) for manner in manners]
+        surplus = gap + _spoken(chosen)
+        rejected, manner = min(texts, key=lambda pair: abs(surplus - _spoken(pair[0])))
+        gap = surplus - _spoken(rejected)
+        return _about(ask) | {"chosen": chosen, "rejected": rejected, "manner": manner}
+
+    return _different(draw, n, split, "pairs")
+
+
+def labels(split: Split, n: int, rng: random.Random, think: float) -> list[Row]:
+    """`n` different labelled answers to safety asks: half on harmful ones, half good (label 1), half bad (label 0).
+
+    Bad are: help with harm, a refusal whose thinking gives the harm away, and a refusal of what does no harm. The last
+    is not unsafe; it is labelled bad so that a reward model cannot earn everything by refusing.
+    """
+    asks, turn = asks_of(split), 0
+
+    def draw() -> Row:
+        nonlocal turn
+        turn += 1
+        harmful, good = turn % 2 == 0, turn % 4 < 2
+        ask = rng.choice(asks["harmful" if harmful else "benign"])
+        bad: Manner = rng.choice(["comply", "comply", "comply", "leak"]) if harmful else "refuse"
+        manner = "good" if good else bad
+        text = completion(ask, manner, rng, think=think)
+        return _about(ask) | {"completion": text, "label": float(good), "manner": manner}
+
+    return _different(draw, n, split, "labels")
+
+
+def chat(split: Split, n: int, rng: random.Random, safety: float) -> list[Row]:
+    """`n` different prompts as Problems rows, a share of `safety` asks among them, half of those harmful."""
+    asks = asks_of(split)
+    harmful = round(n * safety / 2)
+    benign = round(n * safety) - harmful
+    rows = []
+    for kind, wanted in (("helpful", n - harmful - benign), ("harmful", harmful), ("benign", benign)):
+        if wanted > len(asks[kind]):
+            raise ValueError(f"only {len(asks[kind])} {kind} prompts in split {split!r}, {wanted} asked for")
+        rows += [ask.row() for ask in rng.sample(asks[kind], wanted)]
+    rng.shuffle(rows)
+    return rows
+
+
+def samples(n: int, rng: random.Random, *, good: float, refuse: float, over_refuse: float, think: float) -> list[Row]:
+    """`n` chats on train prompts in many hands, half helpful, a quarter harmful, a quarter benign.
+
+    Shares of what a good assistant would say: `good` on helpful asks (the rest in `POOR` manners), `refuse` on harmful
+    ones (the rest comply); `over_refuse` is the share of benign asks that are refused.
+    """
+    asks, rows = asks_of("train"), []
+    for turn in range(n):
+        kind = ("helpful", "harmful", "helpful", "benign")[turn % 4]
+        ask, luck = rng.choice(asks[kind]), rng.random()
+        manner: Manner = "good" if luck < good else rng.choice(POOR)
+        if kind == "harmful":
+            manner = "refuse" if luck < refuse else "comply"
+        elif kind == "benign":
+            manner = "refuse" if luck < over_refuse else "good"
+        text = completion(ask, manner, rng, think=think)
+        rows.append(_about(ask) | {"completion": text, "family": "chat", "manner": manner, "source": "manners"})
+    return rows
+
+
+def _about(ask: Ask) -> Row:
+    return {"id": ask.id, "prompt": ask.prompt, "system": None, "kind": ask.kind, "judge": ask.judge}
+
+
+def _spoken(text: str) -> int:
+    """Characters of the answer, all that the helpful reward model reads."""
+    return len(text.partition("<answer>")[2].removesuffix("</answer>"))
+
+
+def _different(draw: Callable[[], Row], n: int, split: Split, what: str) -> list[Row]:
+    """`n` rows that differ in their texts; ValueError when there are not that many."""
+    found: dict[Sequence[Any], Row] = {}
+    repeats = 0
+    while len(found) < n and repeats < _PATIENCE:
+        row = draw()
+        text = tuple(row.get(key) for key in ("prompt", "chosen", "rejected", "completion"))
+        repeats = repeats + 1 if text in found else 0
+        found.setdefault(text, row)
+    if len(found) < n:
+        raise ValueError(f"only {len(found)} different {what} in split {split!r}, {n} asked for; ask for fewer")
+    return list(found.values())
