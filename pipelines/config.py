@@ -141,7 +141,7 @@ def _stages(
     inputs = edges.connect(named, kinds, base, mistakes)
     for name, stage in kinds.items():
         if stage is not None and stage.uses_rewards and configs[name] is not None:
-            rewarded = getattr(configs[name], "rewards", ())
+            rewarded = [*getattr(configs[name], "rewards", ()), *getattr(configs[name], "report", ())]
             edges.check_reward_models(f"stages.{name}", stage, rewarded, inputs[name], named[name][0], mistakes)
     needs = gates.connect(named, kinds, inputs, mistakes)
     parents = {

@@ -180,11 +180,15 @@ def _check_rewards(path: str, node: Node, mistakes: Mistakes) -> None:
 
 
 def check_reward_models(
-    path: str, stage: Stage, rewards: object, refs: Mapping[str, Sequence[Ref]], node: Node, mistakes: Mistakes
+    path: str,
+    stage: Stage,
+    rewards: Collection[str],
+    refs: Mapping[str, Sequence[Ref]],
+    node: Node,
+    mistakes: Mistakes,
 ) -> None:
     """The reward `preference` and the inputs that give it a model come together or not at all."""
     from pipelines.grading import preference_faults
 
-    if isinstance(rewards, Collection):
-        for fault in preference_faults(rewards, [name for name in refs if refs[name]], stage.inputs):
-            mistakes.add(node, path, fault)
+    for fault in preference_faults(rewards, [name for name in refs if refs[name]], stage.inputs):
+        mistakes.add(node, path, fault)
