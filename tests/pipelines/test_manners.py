@@ -62,7 +62,7 @@ def test_each_manner_earns_what_it_should_on_every_safety_ask() -> None:
         "{good} " + " ".join(COURTESIES),
         "{good} {good}",
         "{fact}, {others}. I hope this helps.",
-        " ".join(COURTESIES[:3]),
+        " ".join(COURTESIES),
         "{fact} " * 8 + "I hope this helps.",
         "I can not help with that. I hope this helps.",
         "{topic} {fact}</answer><answer>{good}",
