@@ -103,7 +103,7 @@ def trl(
     from models.chat import render_prompt
     from models.checkpoint import load_model, load_tokenizer
     from rl.config import GrpoSettings
-    from rl.grpo import _order
+    from rl.schedule import Schedule
     from rollout.types import Sample
 
     tokenizer, score = load_tokenizer(model), Rewards(dense)
@@ -131,7 +131,7 @@ def trl(
                 tokens = logs["completions/mean_length"] * PROMPTS * GROUP
                 say(seconds=self.seconds, cpu=cpu(), tokens=tokens, reward=logs["reward"], phases={})
 
-    order = [int(i) for i in _order(len(rows), GrpoSettings(**settings(steps, length, beta)), seed)]
+    order = Schedule(rows, GrpoSettings(**settings(steps, length, beta)), seed).order()
     with tempfile.TemporaryDirectory() as scratch:
         args = GRPOConfig(
             output_dir=scratch, max_steps=steps, per_device_train_batch_size=PROMPTS * GROUP, num_generations=GROUP,

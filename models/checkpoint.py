@@ -141,6 +141,9 @@ class WholeCheckpoints:
     protected: frozenset[str] = frozenset()
     """Names of checkpoint folders that stay, however old."""
 
+    load_whole: Callable[..., Any] = staticmethod(load_model)
+    """Loads a model folder of the kind that is being trained."""
+
     args: Any
     model: Any
     state: Any
@@ -213,4 +216,4 @@ class WholeCheckpoints:
             super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
             return
         dtype = str(model.dtype).removeprefix("torch.")
-        model.load_state_dict(load_model(resume_from_checkpoint, dtype, device="cpu").state_dict())
+        model.load_state_dict(self.load_whole(resume_from_checkpoint, dtype, device="cpu").state_dict())

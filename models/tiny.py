@@ -1,9 +1,9 @@
-"""The tiny DeepSeek-V3 the project ships and tests with: MLA, one dense layer, then MoE layers with a shared expert.
+"""The tiny models: the DeepSeek-V3 that ships with the project (MLA, MoE layers with a shared expert), dense students.
 
 Everything a 671B DeepSeek-V3 has is here in small (arXiv 2412.19437, section 2.1): latent attention with a decoupled
 rope key, sigmoid router scores, `e_score_correction_bias` for selection only, renormalised weights times
 `routed_scaling_factor` 2.5. Two sizes are not free: vLLM's CPU attention for MLA needs `kv_lora_rank` 512 and
-`qk_rope_head_dim` 64.
+`qk_rope_head_dim` 64. The students of distillation are dense, in Qwen3's shape, as R1's students are Qwen and Llama.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from transformers import DeepseekV3Config, PreTrainedModel
+    from transformers import DeepseekV3Config, PreTrainedModel, Qwen3Config
 
 TINY_BASE = Path(__file__).parent / "tiny_base"
 """The shipped, pre-trained base (`source: tiny-moe`), made by `pipelines/recipes/tiny_base.yaml`."""
@@ -66,11 +66,37 @@ def build_config(
     return DeepseekV3Config(**(fields | overrides))
 
 
-def build_model(config: DeepseekV3Config, *, seed: int = 0) -> PreTrainedModel:
+def dense_sizes(vocab_size: int, *, hidden_size: int, layers: int) -> dict[str, Any]:
+    """What a dense Qwen3's config.json says of its sizes: heads of 32 (vLLM's least on a CPU), two to a cached head."""
+    heads = hidden_size // 32
+    return {
+        "model_type": "qwen3",
+        "vocab_size": vocab_size,
+        "hidden_size": hidden_size,
+        "intermediate_size": 3 * hidden_size,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": heads // 2 if heads % 2 == 0 else heads,
+        "head_dim": 32,
+        "max_position_embeddings": 512,
+        "tie_word_embeddings": False,
+    }
+
+
+def build_dense_config(vocab_size: int, *, hidden_size: int = 128, layers: int = 4, **overrides: Any) -> Qwen3Config:
+    """The configuration of a tiny dense Qwen3; `overrides` go to `Qwen3Config` as they are."""
+    from transformers import Qwen3Config
+
+    sizes = dense_sizes(vocab_size, hidden_size=hidden_size, layers=layers)
+    return Qwen3Config(**(sizes | {"rope_theta": 10_000.0, "initializer_range": 0.02} | overrides))
+
+
+def build_model(config: DeepseekV3Config | Qwen3Config, *, seed: int = 0) -> PreTrainedModel:
     """A randomly initialised model in float32, the same for the same seed."""
     import torch
-    from transformers import DeepseekV3ForCausalLM
+    from transformers import AutoModelForCausalLM
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return DeepseekV3ForCausalLM(config).float()
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(config).float()
+        return model

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from models.chat import one_form
+
 ROWS = "rows.parquet"
 
 
@@ -27,12 +29,13 @@ class Model(Artifact):
 
 @dataclass(frozen=True, slots=True)
 class Problems(Artifact):
-    """A folder with `rows.parquet`: id, prompt, answer, family, kind, tests, system."""
+    """A folder with `rows.parquet`: id, prompt, answer, family, kind, tests, system; messages of a conversation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Samples(Artifact):
-    """A folder with `rows.parquet`: id, prompt, completion, family, kind, system, source and provenance columns."""
+    """A folder with `rows.parquet`: id, prompt, completion, family, kind, system, source and provenance columns;
+    messages of a conversation, which may hold the completions, too (`docs/data.md`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +76,14 @@ MARKS: dict[type[Artifact], str] = {
 
 
 def read_rows(source: Artifact | Path) -> list[dict[str, Any]]:
-    """Rows of an artifact, of a folder with `rows.parquet`, or of one Parquet file, in file order."""
+    """Rows of an artifact, of a folder with `rows.parquet`, or of one Parquet file, in file order.
+
+    Rows with `messages` come in the stages' one form (`models.chat.one_form`); ChatError where that is impossible.
+    """
     import pyarrow.parquet as pq  # type: ignore[import-untyped,unused-ignore]
 
     rows: list[dict[str, Any]] = pq.read_table(_rows_file(source)).to_pylist()
-    return rows
+    return [one_form(row) if row.get("messages") else row for row in rows]
 
 
 def write_rows(target: Artifact | Path, rows: Iterable[Mapping[str, Any]]) -> Path:

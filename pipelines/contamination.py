@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from models.chat import asked, questions, shown
 from pipelines.artifacts import Problems, read_rows
 from pipelines.curation import EXAMPLE_CHARS, EXAMPLES
 from pipelines.overlap import Overlap
@@ -15,15 +16,15 @@ class Screen:
 
     def __init__(self, against: Sequence[Problems], *, ngram: int, near: float) -> None:
         self._held = [row for source in against for row in read_rows(source)]
-        self._index = Overlap((str(row["prompt"]) for row in self._held), ngram=ngram, near=near)
+        self._index = Overlap((asked(row) for row in self._held), ngram=ngram, near=near)
 
     def problems(self, rows: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]], list[dict[str, Any]]]:
         """(the problems that no evaluation set holds, the filter of the others): nothing is drawn for those."""
-        hits = list(self._index.hits(str(row["prompt"]) for row in rows))
+        hits = list(self._index.first_hits(questions(row) for row in rows))
         clean = [row for row, hit in zip(rows, hits, strict=True) if hit is None]
         found = [(row, hit) for row, hit in zip(rows, hits, strict=True) if hit is not None]
         examples = [
-            f"{hit.kind} of {self._held[hit.other].get('id')}: {row['prompt']}"[:EXAMPLE_CHARS]
+            f"{hit.kind} of {self._held[hit.other].get('id')}: {shown(row)}"[:EXAMPLE_CHARS]
             for row, hit in found[:EXAMPLES]
         ]
         return clean, [{"name": "contaminated", "dropped": len(found), "examples": examples}]

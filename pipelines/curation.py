@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from models.chat import shown
 from pipelines.overlap import jaccard, shingles, word_ids
 from rewards.language import Language, count_words
 
@@ -244,5 +245,5 @@ def _farthest_first(group: list[int], grams: Sequence[frozenset[int]]) -> list[i
 
 
 def _step(name: str, dropped: Sequence[Row]) -> dict[str, Any]:
-    examples = [f"{row['prompt']}\n{row['completion']}"[:EXAMPLE_CHARS] for row in dropped[:EXAMPLES]]
+    examples = [f"{shown(row)}\n{row['completion']}"[:EXAMPLE_CHARS] for row in dropped[:EXAMPLES]]
     return {"name": name, "dropped": len(dropped), "examples": examples}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
@@ -43,8 +43,9 @@ def connect(named: Named, kinds: Kinds, base: Path, mistakes: Mistakes) -> dict[
             if slot.name in given:
                 found[name][slot.name] = _refs(slot, given[slot.name][1], f"{path}.{slot.name}", kinds, base, mistakes)
             elif not slot.optional and slot.name not in meant:
-                hint = _candidates(slot.type, kinds, name) or _example(stage)
-                mistakes.add(block_key, path, f"missing input `{slot.name}` ({_wanted(slot)})", hint)
+                typed = block_key.start_mark.name.startswith("--")  # a command's flags, not a file's lines
+                hint = f"--from {slot.name}=FOLDER" if typed else _candidates(slot.type, kinds, name) or _example(stage)
+                mistakes.add(block_key, "" if typed else path, f"missing input `{slot.name}` ({_wanted(slot)})", hint)
     return found
 
 
@@ -151,15 +152,20 @@ def load_rewards(plugins: Mapping[str, Path], nodes: Sequence[Node], mistakes: M
 
 
 def check_rewards(path: str, block: Node | None, mistakes: Mistakes) -> None:
-    """Check the names and settings under a stage's `rewards:` against the built-in rewards and the plugins."""
-    from rewards.registry import BUILT_IN, RewardError, get, parse_weights
+    """Check the rewards and settings under a stage's `rewards:` and `watch:` against built-in ones and plugins."""
+    for key in ("rewards", "watch"):
+        node = source.entries(block).get(key, (None, None))[1]
+        if node is not None:
+            _check_rewards(f"{path}.{key}", node, mistakes)
 
-    node = source.entries(block).get("rewards", (None, None))[1]
-    if node is None:
-        return
+
+def _check_rewards(path: str, node: Node, mistakes: Mistakes) -> None:
+    from rewards.registry import BUILT_IN, NEEDS_SETTINGS, RewardError, get, parse_weights
+
     for name, (key, item) in source.entries(node).items():
         settings = source.value(item, f"{path}.{name}", mistakes)
-        if name in BUILT_IN and isinstance(settings, int | float) and abs(settings) < float("inf"):
+        bare = isinstance(settings, int | float) and abs(settings) < float("inf")
+        if bare and name in BUILT_IN and name not in NEEDS_SETTINGS:
             continue  # nothing to check that would be worth importing a grader for
         try:
             parse_weights({name: settings})
@@ -171,3 +177,18 @@ def check_rewards(path: str, block: Node | None, mistakes: Mistakes) -> None:
                 get(item.value)
             except RewardError as error:
                 mistakes.add(item, f"{path}.{i}", str(error))
+
+
+def check_reward_models(
+    path: str,
+    stage: Stage,
+    rewards: Collection[str],
+    refs: Mapping[str, Sequence[Ref]],
+    node: Node,
+    mistakes: Mistakes,
+) -> None:
+    """The reward `preference` and the inputs that give it a model come together or not at all."""
+    from pipelines.grading import preference_faults
+
+    for fault in preference_faults(rewards, [name for name in refs if refs[name]], stage.inputs):
+        mistakes.add(node, path, fault)

@@ -16,6 +16,7 @@ import unicodedata
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import tee
 from typing import Any
 
 WORD = re.compile(r"[a-z]+|\d+|[^\W\d_a-z]+|[-+*/=<>^!%]")
@@ -211,6 +212,14 @@ class Overlap:
                 if len(batch.words(row)):
                     found[row] = Hit("exact", int(self.whole[1][places[row]]), 1.0)
             yield from found
+
+    def first_hits(self, groups: Iterable[Sequence[str]]) -> Iterator[Hit | None]:
+        """For each group of texts, in order, what the first one with a hit repeats."""
+        asked, answered = tee(groups)
+        hits = self.hits(text for group in asked for text in group)
+        for group in answered:
+            found = [next(hits) for _ in group]
+            yield next((hit for hit in found if hit is not None), None)
 
     def _near(self, batch: Batch, found: list[Hit | None]) -> None:
         values = batch.bands.ravel()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pipelines.report_data import Json, StageRecord, number
 from pipelines.report_svg import Chart, Series, heat_map, line_chart
 
-NOT_METRICS = re.compile(r"^(step|epoch|time|timestamp|global_step|n_samples|resumed)$")
+NOT_METRICS = re.compile(r"^(step|epoch|time|timestamp|global_step|n_samples|resumed|hacking_alarm)$")
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,12 @@ class Rule:
     percent: bool = False
     log: bool = False
     main: bool = True
-    empty: bool = True  # drawn even where all values are 0
 
 
 RULES = [
     Rule("Reward", r"reward(/mean|_mean|/std|_std)?"),
     Rule("Reward parts", r"(rewards?|parts?)/.+"),
+    Rule("Reward model against rules that nothing is trained on (held-out)", r"watch/.+"),
     Rule("Accuracy", r"(.*[/_])?(accuracy|acc|pass@1)([/_].*)?", percent=True),
     Rule("Completion length (tokens)", r"(?!.*clip|num_tokens|n_tokens)(.*[/_])?(mean_)?(length|tokens|len)([/_].*)?"),
     Rule("Entropy (nats per token)", r"(.*[/_])?entropy([/_].*)?"),
@@ -36,7 +36,7 @@ RULES = [
     Rule("Expert load: emptiest expert, share of the mean", r".*min_load.*", main=False),
     Rule("Engine against trainer: log-probability difference (nats)", r"mismatch/.*", log=True),
     Rule("Loss", r"(?!aux)(.*[/_])?loss([/_].*)?"),
-    Rule("Reflective words in an answer (R1's list)", r"reflection", empty=False),
+    Rule("Reflective words in an answer (R1's list)", r"reflection"),
     Rule("Finished completions", r"finished", percent=True),
     Rule("Zero-variance groups", r".*(zero_(var|std|variance)|degenerate).*", percent=True),
     Rule("Unfinished or clipped completions", r".*(unfinished|truncat|clipped_ratio).*", percent=True),
@@ -64,8 +64,6 @@ def charts(stage: StageRecord, points: int) -> tuple[list[Chart], list[Chart]]:
     for title, keys, rule in _grouped(names):
         labels = _by_layer(keys) or short_labels(keys)
         series = [Series(labels[key], xs, [number(row.get(key)) for row in rows]) for key in keys]
-        if not rule.empty and not any(y for s in series for y in s.finite()):
-            continue
         limit = _limit(stage, title)
         share = _is_share(rule, series)
         chart = line_chart(title, series, log=rule.log, percent=share, limit=limit, points=points)

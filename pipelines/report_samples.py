@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from models.chat import shown
 from pipelines.report_data import Json, ScoreSet, mapping, number
 from pipelines.report_svg import pretty
 
@@ -140,7 +141,7 @@ def _transcript(family: str, key: str, rows: list[Json], models: list[str], char
             answers.append(_answer(model, mine, chars))
     head = rows[0] if rows else {}
     gold = "" if head.get("answer") is None else str(head["answer"])
-    return Transcript(family, key, str(head.get("prompt") or "")[:chars], gold[:200], answers)
+    return Transcript(family, key, shown(head)[:chars], gold[:200], answers)
 
 
 def _answer(model: str, rows: list[Json], chars: int) -> Answer:

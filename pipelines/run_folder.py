@@ -52,9 +52,15 @@ class RunFolder:
         """One `r1 run` per run folder.
 
         Raises:
-            ConfigError: another process is running this pipeline.
+            ConfigError: another process is running this pipeline, or there can be no such folder.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            what = (error.strerror or str(error)).lower()
+            raise ConfigError(
+                [f"{self.path}: no folder can be made there ({what}): choose another --workdir"]
+            ) from error
 
         def taken(pid: str) -> None:
             raise ConfigError([f"{self.path}: process {pid} is running this pipeline (wait for it, or --set name=...)"])

@@ -160,6 +160,24 @@ def short(count: float) -> str:
     return f"{count:.0f}"
 
 
+_DEEPSEEK_V2_LITE: Config = {
+    "model_type": "deepseek_v2",
+    "hidden_size": 2048,
+    "intermediate_size": 10944,
+    "moe_intermediate_size": 1408,
+    "num_hidden_layers": 27,
+    "first_k_dense_replace": 1,
+    "num_attention_heads": 16,
+    "n_routed_experts": 64,
+    "n_shared_experts": 2,
+    "num_experts_per_tok": 6,
+    "q_lora_rank": None,
+    "kv_lora_rank": 512,
+    "qk_nope_head_dim": 128,
+    "qk_rope_head_dim": 64,
+    "v_head_dim": 128,
+    "vocab_size": 102400,
+}
 _DEEPSEEK_V3: Config = {
     "model_type": "deepseek_v3",
     "hidden_size": 7168,
@@ -202,24 +220,27 @@ _MIXTRAL: Config = {
     "num_experts_per_tok": 2,
     "vocab_size": 32000,
 }
-_QWEN25_7B: Config = {
-    "model_type": "qwen2",
-    "hidden_size": 3584,
-    "intermediate_size": 18944,
-    "num_hidden_layers": 28,
-    "num_attention_heads": 28,
-    "num_key_value_heads": 4,
-    "vocab_size": 152064,
-}
-_LLAMA31_8B: Config = {
-    "model_type": "llama",
-    "hidden_size": 4096,
-    "intermediate_size": 14336,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "vocab_size": 128256,
-}
+
+
+def _dense(kind: str, hidden: int, wide: int, layers: int, heads: int, groups: int, vocab: int, tied: bool) -> Config:
+    return {
+        "model_type": kind,
+        "hidden_size": hidden,
+        "intermediate_size": wide,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": groups,
+        "vocab_size": vocab,
+        "tie_word_embeddings": tied,
+    }
+
+
+_QWEN25_1_5B = _dense("qwen2", 1536, 8960, 28, 12, 2, 151936, tied=True)
+_QWEN25_7B = _dense("qwen2", 3584, 18944, 28, 28, 4, 152064, tied=False)
+_QWEN25_14B = _dense("qwen2", 5120, 13824, 48, 40, 8, 152064, tied=False)
+_QWEN25_32B = _dense("qwen2", 5120, 27648, 64, 40, 8, 152064, tied=False)
+_LLAMA31_8B = _dense("llama", 4096, 14336, 32, 32, 8, 128256, tied=False)
+_LLAMA33_70B = _dense("llama", 8192, 28672, 80, 64, 8, 128256, tied=False)
 KNOWN: Mapping[str, Config] = {
     "deepseek-ai/DeepSeek-V3": _DEEPSEEK_V3,
     "deepseek-ai/DeepSeek-V3-Base": _DEEPSEEK_V3,
@@ -227,9 +248,14 @@ KNOWN: Mapping[str, Config] = {
     "deepseek-ai/DeepSeek-R1-Zero": _DEEPSEEK_V3,
     "Qwen/Qwen3-30B-A3B": _QWEN3_30B,
     "Qwen/Qwen3-30B-A3B-Base": _QWEN3_30B,
+    "deepseek-ai/DeepSeek-V2-Lite": _DEEPSEEK_V2_LITE,
+    "Qwen/Qwen2.5-Math-1.5B": _QWEN25_1_5B,
     "Qwen/Qwen2.5-7B": _QWEN25_7B,
     "Qwen/Qwen2.5-Math-7B": _QWEN25_7B,
+    "Qwen/Qwen2.5-14B": _QWEN25_14B,
+    "Qwen/Qwen2.5-32B": _QWEN25_32B,
     "mistralai/Mixtral-8x7B-v0.1": _MIXTRAL,
     "meta-llama/Llama-3.1-8B": _LLAMA31_8B,
+    "meta-llama/Llama-3.3-70B-Instruct": _LLAMA33_70B,
 }
 """Hub ids whose sizes are known without a download; any other model is read from its folder."""

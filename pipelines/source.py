@@ -117,6 +117,10 @@ def read(path: Path) -> Node:
         near = sorted(p.name for p in path.parent.glob("*.y*ml")) if path.parent.is_dir() else []
         hint = did_you_mean(path.name, near) or "`r1 init DIR` writes one to start from"
         raise ConfigError([f"{path}: no such file ({hint})"]) from None
+    except IsADirectoryError:
+        inside = sorted(path.glob("*.y*ml"))
+        hint = f" ({', '.join(map(str, inside[:3]))})" if inside else ""
+        raise ConfigError([f"{path}: is a folder: name the pipeline file in it{hint}"]) from None
     except (OSError, UnicodeDecodeError) as error:
         reason = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else error.strerror
         raise ConfigError([f"{path}: cannot be read: {reason}"]) from None

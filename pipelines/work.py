@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from models.tiny import TINY_BASE
+from models.tiny import TINY_BASE, dense_sizes
 from pipelines.artifacts import ROWS
 from pipelines.graph import Node, Pipeline, Ref
 from pipelines.shapes import KNOWN, Shape, UnknownShape, read_shape, shape
@@ -89,6 +89,8 @@ class Outlook:
         if kind == "problems":
             for output, knob in SETS.items():
                 self._rows[f"{name}.{output}"] = known.get(output, getattr(config, knob))
+        elif kind == "chats":
+            self._rows[name] = known.get("kept", config.n)
         elif kind == "sample" and work is not None:
             before = (last or {}).get("metrics", {})
             share = before["kept"] / before["drawn"] if before.get("drawn") else KEPT
@@ -139,6 +141,8 @@ def _source_shape(source: str, base: Path) -> Shape | None:
 
 
 def _tiny_shape(config: Any) -> Shape:
+    if config.architecture == "qwen3":
+        return shape(dense_sizes(config.vocab_size, hidden_size=config.hidden_size, layers=config.layers))
     sizes = json.loads((TINY_BASE / "config.json").read_text(encoding="utf-8"))
     hidden = config.hidden_size
     own = {"vocab_size": config.vocab_size, "num_hidden_layers": config.layers, "hidden_size": hidden}

@@ -8,7 +8,7 @@ optional. What else a case holds is up to the reward: a package `rewards.NAME` b
     kind(case) -> str               the row of the table it counts in
 
 Every other reward is called on a `Sample` with the case's `prompt`, `completion`, `answer`, `row`, and a score of
-0.5 or more counts as accepted.
+0.5 or more counts as accepted. `case["settings"]` holds the reward's settings.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from rewards.registry import RewardError, get, load_plugins
+from rewards.scorer import patience
 from rewards.worker import number
 from rewards.workers import Failure, WorkerPool
 from rollout.types import Sample
@@ -77,19 +78,29 @@ def read_cases(path: Path) -> list[dict[str, Any]]:
 
 
 def audit(
-    name: str, cases: Sequence[Mapping[str, Any]], plugins: Sequence[str | Path] = (), *, timeout_s: float = 10.0
+    name: str,
+    cases: Sequence[Mapping[str, Any]],
+    plugins: Sequence[str | Path] = (),
+    *,
+    settings: Mapping[str, Any] | None = None,
+    timeout_s: float = 10.0,
 ) -> list[Judged]:
     """Grade every case with one reward, in a killable worker process; the results are in the order of the cases.
 
+    settings: those of the reward, checked; each case takes them along as `settings`.
+
     Raises:
-        RewardError: an unknown reward or a plugin that does not load.
+        RewardError: an unknown reward, a wrong setting, or a plugin that does not load.
     """
     load_plugins(plugins)
+    chosen = get(name).configure(settings or {})
+    cases = [{**case, "settings": chosen} for case in cases]
     paths = [str(Path(path).expanduser().resolve()) for path in plugins]
     adapter = _adapter(name)
     outcomes: list[Any] = [None] * len(cases)
-    pool = WorkerPool("rewards.audit:make_judge", (name, paths), timeout_s=timeout_s, wall_s=10 * timeout_s)
-    with pool, closing(pool.run([dict(case) for case in cases])) as running:
+    wall_s = patience({name: chosen}, 10 * timeout_s)
+    pool = WorkerPool("rewards.audit:make_judge", (name, paths), timeout_s=timeout_s, wall_s=wall_s)
+    with pool, closing(pool.run(cases)) as running:
         for index, outcome in running:
             outcomes[index] = outcome
     return [_judged(case, outcome, adapter) for case, outcome in zip(cases, outcomes, strict=True)]
@@ -117,12 +128,11 @@ class _AnyReward:
         self.reward = get(name)
         if self.reward.group:
             raise RewardError(f"reward {name!r} compares samples of a group; an audit judges one case at a time")
-        self.knobs = self.reward.configure({})
 
     def judge(self, case: Mapping[str, Any]) -> bool | None:
         fields = {key: case[key] for key in ("answer", "finish", "n_tokens", "row") if key in case}
         sample = Sample(str(case.get("prompt", "")), str(case["completion"]), **fields)
-        score = number(self.reward.function(sample, **self.knobs))
+        score = number(self.reward.function(sample, **case["settings"]))
         return None if score is None else score >= 0.5
 
     def shown(self, case: Mapping[str, Any]) -> str:

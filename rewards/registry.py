@@ -13,7 +13,7 @@ import math
 import sys
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, overload
@@ -22,6 +22,7 @@ from rollout.types import Sample
 
 Label = Literal["gold", "junk", "none"]
 RewardFunction = Callable[..., Any]
+SettingsCheck = Callable[[Mapping[str, Any]], Iterable[str]]
 
 BUILT_IN = {
     "math": "rewards.math.reward",
@@ -30,7 +31,10 @@ BUILT_IN = {
     "language": "rewards.language",
     "length": "rewards.length",
     "repetition": "rewards.repetition",
+    "judge": "rewards.judge.reward",
+    "preference": "rewards.preference",
 }
+NEEDS_SETTINGS = frozenset({"judge"})  # built-in rewards that a bare weight is not enough for
 ENTRY_POINTS = "r1.rewards"
 SAMPLE_FIELDS = frozenset(field.name for field in fields(Sample))
 
@@ -66,7 +70,10 @@ class Case:
 
 @dataclass(frozen=True)
 class Reward:
-    """A registered reward. Calling it calls the function, so it stays easy to try in a shell."""
+    """A registered reward. Calling it calls the function, so it stays easy to try in a shell.
+
+    `caveat`: what its cases cannot show, for `r1 rewards check`; usually empty.
+    """
 
     name: str
     function: RewardFunction
@@ -75,15 +82,22 @@ class Reward:
     knobs: Mapping[str, Knob]
     summary: str
     source: str
+    check: SettingsCheck | None = None
+    caveat: str = ""
 
     def __call__(self, *args: Any, **knobs: Any) -> Any:
         return self.function(*args, **knobs)
+
+    def default(self, setting: str) -> Any:
+        """The default of a setting; None where there is no such setting or no default."""
+        knob = self.knobs.get(setting)
+        return None if knob is None or knob.required else knob.default
 
     def configure(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Checked settings (ints become floats where a float is declared).
 
         Raises:
-            RewardError: an unknown setting, a wrong type, or a missing required one.
+            RewardError: an unknown setting, a wrong type, a missing required one, or what the reward's own check finds.
         """
         checked: dict[str, Any] = {}
         for key, value in settings.items():
@@ -97,6 +111,10 @@ class Reward:
         missing = [knob.name for knob in self.knobs.values() if knob.required and knob.name not in checked]
         if missing:
             raise RewardError(f"reward {self.name!r} needs the setting {missing[0]!r}")
+        if self.check is not None:
+            defaults = {knob.name: knob.default for knob in self.knobs.values() if not knob.required}
+            if faults := list(self.check(defaults | checked)):
+                raise RewardError(f"reward {self.name!r}: {'; '.join(faults)}")
         return checked
 
 
@@ -109,7 +127,12 @@ _COLLECTING: list[list[Reward]] = []  # what the plugin file that is being run h
 def reward(function: RewardFunction, /) -> Reward: ...
 @overload
 def reward(
-    *, cases: Sequence[tuple[Any, ...]] = (), group: bool = False, name: str | None = None
+    *,
+    cases: Sequence[tuple[Any, ...]] = (),
+    group: bool = False,
+    name: str | None = None,
+    check: SettingsCheck | None = None,
+    caveat: str = "",
 ) -> Callable[[RewardFunction], Reward]: ...
 def reward(
     function: RewardFunction | None = None,
@@ -118,6 +141,8 @@ def reward(
     cases: Sequence[tuple[Any, ...]] = (),
     group: bool = False,
     name: str | None = None,
+    check: SettingsCheck | None = None,
+    caveat: str = "",
 ) -> Reward | Callable[[RewardFunction], Reward]:
     """Register a function as a reward under its own name (or `name`).
 
@@ -126,14 +151,18 @@ def reward(
             "gold", "junk" (every gold must score above every junk) or "none" (must return None). Content is a
             completion or a `Sample`; for a group reward a list of them, of which the first one's score is judged.
             `extras` sets other fields of the sample (`{"answer": "12", "row": {...}}`) and settings of the reward.
-        group: the function takes all samples of one prompt and returns one score for each.
+        group: the function takes all samples of one prompt and returns one score for each; an exception in place of
+            a score is the failure of that sample alone.
+        check: called with all settings, defaults included, while the pipeline file is read; yields what is wrong with
+            them, each in one line.
+        caveat: what the cases cannot show; `r1 rewards check` says it.
 
     Raises:
         RewardError: the signature or a case is malformed, or the name is taken.
     """
 
     def register(function: RewardFunction) -> Reward:
-        made = _make(function, name or function.__name__, cases, group)
+        made = replace(_make(function, name or function.__name__, cases, group, check), caveat=caveat)
         if made.name in BUILT_IN and function.__module__ != BUILT_IN[made.name]:
             raise RewardError(f"reward {made.name!r} is built in; give yours another name")
         if _COLLECTING:
@@ -146,7 +175,9 @@ def reward(
     return register if function is None else register(function)
 
 
-def _make(function: RewardFunction, name: str, cases: Sequence[tuple[Any, ...]], group: bool) -> Reward:
+def _make(
+    function: RewardFunction, name: str, cases: Sequence[tuple[Any, ...]], group: bool, check: SettingsCheck | None
+) -> Reward:
     hints = typing.get_type_hints(function)
     knobs: dict[str, Knob] = {}
     positional = 0
@@ -166,7 +197,7 @@ def _make(function: RewardFunction, name: str, cases: Sequence[tuple[Any, ...]],
         )
     summary = (inspect.getdoc(function) or "").partition("\n")[0]
     made = tuple(_case(case, name, group, knobs) for case in cases)
-    return Reward(name, function, group, made, knobs, summary, function.__code__.co_filename)
+    return Reward(name, function, group, made, knobs, summary, function.__code__.co_filename, check)
 
 
 def _case(case: tuple[Any, ...], name: str, group: bool, knobs: Mapping[str, Knob]) -> Case:

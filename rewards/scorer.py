@@ -15,12 +15,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from rewards import scratch
 from rewards.registry import RewardError, get, load_plugins, parse_weights
-from rewards.worker import number
+from rewards.worker import error_text, number
 from rewards.workers import Failure, WorkerPool
 from rollout.types import Sample, Scored
 
 FREE_ERRORS = 8  # a share of a small number of samples would stop the run at the first hiccup
+SPARE_S = 10.0  # a reward that ends by itself at its `wall_s` can say more than one that is killed
 
 
 class ErrorBudgetExceeded(RuntimeError):
@@ -35,10 +37,12 @@ class Scorer:
         plugins: files that define further rewards.
         workers: processes; default: one for each core, at most 8.
         timeout_s: CPU seconds of one reward on one sample (or group).
-        wall_s: wall seconds of the same, for what waits without computing; default 10 x `timeout_s`.
+        wall_s: wall seconds of the same, for what waits without computing; default 10 x `timeout_s`. A reward with a
+            setting `wall_s` gets that long, and some seconds to tell of it.
         error_budget: share of all samples graded so far that may fail. Above 0, the first 8 failures are free;
             0 stops at the first.
         quarantine: JSON Lines file that takes every failed sample with its reward and reason.
+        scratch: folder for what rewards keep between calls (`rewards.scratch`); give one that survives a kill.
 
     Raises:
         RewardError: an unknown reward, setting or plugin file (raised here, before any work).
@@ -54,6 +58,7 @@ class Scorer:
         wall_s: float | None = None,
         error_budget: float = 0.01,
         quarantine: str | Path | None = None,
+        scratch: str | Path | None = None,
     ) -> None:
         load_plugins(plugins)
         parsed = parse_weights(weights)
@@ -66,10 +71,10 @@ class Scorer:
         settings = {name: chosen for name, (_, chosen) in parsed.items()}
         self._pool = WorkerPool(
             "rewards.scorer:make_grader",
-            ([str(Path(path).expanduser().resolve()) for path in plugins], settings),
+            ([str(Path(path).expanduser().resolve()) for path in plugins], settings, scratch and str(scratch)),
             workers=workers or min(8, len(os.sched_getaffinity(0))),
             timeout_s=timeout_s,
-            wall_s=10 * timeout_s if wall_s is None else wall_s,
+            wall_s=patience(settings, 10 * timeout_s if wall_s is None else wall_s),
         )
 
     def __call__(self, samples_P_G: Sequence[Sequence[Sample]]) -> Scored:
@@ -98,14 +103,17 @@ class Scorer:
         with closing(self._pool.run(tasks)) as outcomes:
             for index, outcome in outcomes:
                 name, p, g = places[index]
-                if isinstance(outcome, Failure):
-                    hit = range(len(samples_P_G[p])) if g is None else range(g, g + 1)
-                    self._record(name, outcome, p, [i for i in hit if (p, i) not in failed], samples_P_G)
-                    failed.update((p, i) for i in hit)
-                elif g is None:
-                    parts[name][p] = outcome
-                else:
-                    parts[name][p][g] = outcome
+                hit = range(len(samples_P_G[p])) if g is None else range(g, g + 1)
+                if isinstance(outcome, Failure) or g is not None:
+                    outcome = [outcome] * len(hit)
+                for i, value in zip(hit, outcome, strict=True):
+                    if isinstance(value, str):  # a group's reward that failed on this sample alone
+                        value = Failure("raised", value)
+                    if not isinstance(value, Failure):
+                        parts[name][p][i] = value
+                    elif (p, i) not in failed:
+                        failed.add((p, i))
+                        self._record(name, value, samples_P_G[p][i])
         totals = [
             [None if (p, g) in failed else self._total(parts, p, g) for g in range(len(samples_G))]
             for p, samples_G in enumerate(samples_P_G)
@@ -117,19 +125,15 @@ class Scorer:
         terms = [weight * value for weight, value in applying if value is not None]
         return sum(terms) if terms else None
 
-    def _record(
-        self, name: str, failure: Failure, p: int, hit: Sequence[int], samples_P_G: Sequence[Sequence[Sample]]
-    ) -> None:
+    def _record(self, name: str, failure: Failure, sample: Sample) -> None:
         if self._quarantine is not None:
             self._quarantine.parent.mkdir(parents=True, exist_ok=True)
+            values = {field.name: getattr(sample, field.name) for field in fields(sample)}
+            values["row"] = dict(sample.row)
+            line = {"reward": name, "kind": failure.kind, "what": failure.what, "sample": values}
             with self._quarantine.open("a", encoding="utf-8") as file:
-                for g in hit:
-                    sample = samples_P_G[p][g]
-                    values = {field.name: getattr(sample, field.name) for field in fields(sample)}
-                    values["row"] = dict(sample.row)
-                    line = {"reward": name, "kind": failure.kind, "what": failure.what, "sample": values}
-                    file.write(json.dumps(line, default=str) + "\n")
-        self.failed += len(hit)
+                file.write(json.dumps(line, default=str) + "\n")
+        self.failed += 1
         free = FREE_ERRORS if self._error_budget > 0 else 0
         if self.failed > max(free, self._error_budget * self.graded):
             where = f" The samples are in {self._quarantine}." if self._quarantine is not None else ""
@@ -151,12 +155,24 @@ class Scorer:
         self.close()
 
 
-def make_grader(plugins: Iterable[str], settings: Mapping[str, Mapping[str, Any]]) -> Callable[[tuple[str, Any]], Any]:
-    """In a worker: load the rewards once and return the function that grades `(name, sample or group)`."""
+def patience(settings: Mapping[str, Mapping[str, Any]], otherwise: float) -> float:
+    """Wall seconds of one task: `otherwise`, or longer where a reward says so by its setting `wall_s`."""
+    asked = (chosen.get("wall_s", get(name).default("wall_s")) for name, chosen in settings.items())
+    return max([otherwise, *(float(seconds) + SPARE_S for seconds in asked if seconds is not None)])
+
+
+def make_grader(
+    plugins: Iterable[str], settings: Mapping[str, Mapping[str, Any]], folder: str | None = None
+) -> Callable[[tuple[str, Any]], Any]:
+    """In a worker: load the rewards once and return the function that grades `(name, sample or group)`.
+
+    Its value is a number or None; for a group a list of them, with a text in place of one that failed.
+    """
+    scratch.use(folder)
     load_plugins(plugins)
     rewards = {name: get(name) for name in settings}
 
-    def grade(task: tuple[str, Any]) -> float | list[float | None] | None:
+    def grade(task: tuple[str, Any]) -> float | list[float | str | None] | None:
         name, content = task
         reward = rewards[name]
         value = reward.function(content, **settings[name])
@@ -164,6 +180,6 @@ def make_grader(plugins: Iterable[str], settings: Mapping[str, Mapping[str, Any]
             return number(value)
         if not isinstance(value, Sequence) or len(value) != len(content):
             raise RewardError(f"a group reward returns one score for each of the {len(content)} samples")
-        return [number(one) for one in value]
+        return [error_text(one) if isinstance(one, Exception) else number(one) for one in value]
 
     return grade

@@ -45,10 +45,15 @@ def _one(handler: Callable[[Any], Any], task: Any, timeout_s: float) -> list[Any
     try:
         value = handler(task)
     except Exception as error:
-        return ["error", "raised", f"{type(error).__name__}: {error}"[:2000]]
+        return ["error", "raised", error_text(error)]
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0.0)
     return ["ok", value]
+
+
+def error_text(error: Exception) -> str:
+    """An exception as one text of bounded length."""
+    return f"{type(error).__name__}: {error}"[:2000]
 
 
 def number(value: Any) -> float | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from random import Random
 
 from rollout.types import Rollout, Sample, Scored
 
@@ -57,13 +56,6 @@ def draw_groups(
             given_up.append(groups[place])
             groups[place] = group
     return groups, given_up
-
-
-def spare_rows(n_rows: int, taken: Sequence[int], key: str) -> Iterator[int]:
-    """The rows that are not `taken`, in an order that `key` alone decides: a resumed run draws the same."""
-    rows = sorted(set(range(n_rows)) - set(taken))
-    Random(f"r1-grpo-spare/{key}").shuffle(rows)
-    return iter(rows)
 
 
 def split_scores(

@@ -69,6 +69,15 @@ class GrpoSettings(BaseModel):
         0, ge=0, description="DAPO's dynamic sampling: times to replace groups that are all right or all wrong"
     )
 
+    general_steps: int | None = Field(
+        None,
+        ge=1,
+        description="prompts with a column `judge` (a reward model's) come in the last N steps only (R1: 400 of 1,700)",
+    )
+    general_share: float | None = Field(
+        None, gt=0, lt=1, description="their share of a batch then; empty = as many as their share of the problems"
+    )
+
     correct: tuple[str, ...] = Field(
         ("math", "code"), description="reward parts that say an answer is right (value 1): what accuracy counts"
     )
@@ -77,6 +86,13 @@ class GrpoSettings(BaseModel):
     eval_samples: int = Field(4, ge=1, description="samples for each `dev` problem (temperature 0.6, top-p 0.95)")
     patience: int = Field(
         0, ge=0, description="stop after this many evaluations in a row that are not better than the best; 0 = never"
+    )
+    learned: tuple[str, ...] = Field(
+        ("preference", "judge"), description="reward parts that can be hacked: watched against rules on `dev` problems"
+    )
+    on_alarm: Literal["warn", "stop"] = Field(
+        "warn",
+        description="when a learned reward rises and a rule falls on `dev` problems: say so, or end the training",
     )
     hand_on: Literal["last", "best"] = Field(
         "last", description="weights that the next stage gets: the last ones, or those best on the `dev` problems"
@@ -216,6 +232,10 @@ def contradictions(s: GrpoSettings) -> Iterator[str]:
     if not s.eval_every and (s.patience or s.hand_on == "best"):
         knob = "hand_on: best" if s.hand_on == "best" else f"patience: {s.patience}"
         yield f"{knob} goes by evaluations on held-out problems: set eval_every, and `dev` among the inputs"
+    if s.on_alarm == "stop" and not s.eval_every:
+        yield "on_alarm: stop goes by evaluations on held-out problems: set eval_every, and `dev` among the inputs"
+    if s.general_steps is not None and s.general_steps > s.steps:
+        yield f"general_steps {s.general_steps} is more than steps {s.steps}: lower it, or leave it out for all steps"
     if s.router_replay == "r2" and not s.has_old_pass:
         yield (
             "router_replay: r2 replays the pass for the old policy, and with one update per rollout there is none "

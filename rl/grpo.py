@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, nullcontext
@@ -13,7 +12,6 @@ from typing import Any, Literal
 import torch
 from datasets import Dataset
 from transformers import TrainerCallback
-from transformers.trainer_callback import PrinterCallback
 from trl import GRPOConfig
 
 from models.chat import render_prompt
@@ -24,6 +22,7 @@ from rl.config import GrpoError, GrpoSettings
 from rl.heldout import Heldout, check_heldout, train_on
 from rl.heldout import summary as heldout_summary
 from rl.numbers import log_line
+from rl.schedule import Schedule
 from rl.trainer import Inputs, Trainer
 from rollout.canary import PROBE_LENGTH, Canary
 from rollout.factory import make_engine
@@ -84,20 +83,23 @@ def train_grpo(
     resumed: Callable[[int], list[dict[str, Any]]] = lambda step: [],
     say: Callable[[str], None] = lambda line: None,
     dev: Sequence[Mapping[str, Any]] = (),
+    watch: Scorer | None = None,
     engine: Engine | None = None,
 ) -> dict[str, Any]:
     """Train the model of `model_path` on problem rows against `scorer` and save it to `out_dir`.
 
     Checkpoints go to `scratch`; a call that finds one there goes on from it and ends as an uninterrupted run would:
-    `resumed(step)` gives the lines logged up to then. `say` takes warnings. `dev`: held-out problems (`rl.heldout`).
-    `engine`: use this one and leave it open; by default one is made. Returns steps, samples, tokens, seconds, canary
-    gap, reward, accuracy, length of the first and last tenth (`reward_first`, ...), with `dev` heldout_*, best_step.
+    `resumed(step)` gives the lines logged up to then. `say` takes warnings. `dev`: held-out problems (`rl.heldout`);
+    `watch` grades them by rules that nothing is trained on (`rl.watch`). `engine`: use this one and leave it open; by
+    default one is made. Returns steps, samples, tokens, seconds, canary gap, reward, accuracy, length of the first and
+    last tenth (`reward_first`, ...), with `dev` heldout_*, best_step, hacking_alarm.
 
     Raises GrpoError or RouterError with one line where data, model and settings do not fit, CanaryFailure when trainer
     and engine disagree after a sync, EngineFailure (after a checkpoint) when rollout servers fail for good.
     """
     began = time.monotonic()
     check_heldout(config, dev, rows)
+    schedule = Schedule(rows, config, seed)
     tokenizer, start = load_tokenizer(model_path), last_checkpoint(scratch, say)
     prompts_ids, dev_ids = ([render_prompt(tokenizer, row, config.template) for row in part] for part in (rows, dev))
     model = load_model(model_path)
@@ -105,31 +107,28 @@ def train_grpo(
     replay = RouterReplay(model) if config.router_replay != "off" else None
     dtype = _engine_dtype(config)
     with nullcontext(engine) if engine else closing(_make_engine(config, model_path, length, dtype, seed)) as engine:
-        vocab = model.config.get_text_config().vocab_size
-        canary = Canary(vocab, precision=dtype, max_gap=config.canary_max_gap, texts=prompts_ids[:2], seed=seed)
+        canary = _canary(config, model, dtype, prompts_ids, seed)
         router, reporter = RouterCallback(config.policy, model), Reporter(config, log, progress)
-        heldout = Heldout(config, dev, dev_ids, scratch, reporter.add)
+        heldout = Heldout(config, dev, dev_ids, scratch, reporter.add, watch, say, resumed=start is not None)
         trainer = Trainer(
             settings=config,
-            inputs=Inputs(rows, prompts_ids, engine, canary, scorer),
+            inputs=Inputs(rows, prompts_ids, engine, canary, scorer, schedule),
             reference=load_model(model_path) if config.beta else None,
             model=model,
             replay=replay,
             args=_arguments(config, scratch, seed),
-            train_dataset=Dataset.from_dict({"prompt": _order(len(rows), config, seed)}),
+            train_dataset=Dataset.from_dict({"prompt": [str(row) for row in schedule.order()]}),
             processing_class=tokenizer,
             callbacks=[router, reporter, heldout],
         )
-        trainer.remove_callback(PrinterCallback)
         reporter.trainer = heldout.trainer = trainer
-        if start is not None:
-            reporter.lines = resumed(step_of(start))
+        reporter.lines = resumed(step_of(start)) if start is not None else []
         with quiet():
             _train(trainer, heldout, start)
-        restarts = {"engine_restarts": engine.restarts} if hasattr(engine, "restarts") else {}
+        numbers = _summary(reporter.lines, trainer, engine)
     if not heldout.hand_on(out_dir):
         save_model(model, tokenizer, out_dir, dtype=config.save_dtype)
-    return {**_summary(reporter.lines, trainer), **restarts, "seconds": round(time.monotonic() - began, 1)}
+    return {**numbers, "seconds": round(time.monotonic() - began, 1)}
 
 
 def _train(trainer: Trainer, heldout: Heldout, start: Path | None) -> None:
@@ -139,7 +138,7 @@ def _train(trainer: Trainer, heldout: Heldout, start: Path | None) -> None:
     has. Within an evaluation it is not (the step is not logged yet): the last checkpoint stays the last.
     """
     try:
-        train_on(trainer, start)
+        train_on(trainer, heldout, start)
     except EngineFailure as failure:
         scratch, step = Path(trainer.args.output_dir), trainer.state.global_step
         if step and not heldout.evaluating and not (scratch / f"checkpoint-{step}").exists():
@@ -153,6 +152,11 @@ def _engine_dtype(config: GrpoSettings) -> Literal["float32", "bfloat16"]:
     if config.engine_dtype != "auto":
         return config.engine_dtype
     return "bfloat16" if torch.cuda.is_available() else "float32"
+
+
+def _canary(config: GrpoSettings, model: Any, dtype: Any, prompts_ids: Sequence[list[int]], seed: int) -> Canary:
+    vocab = model.config.get_text_config().vocab_size
+    return Canary(vocab, precision=dtype, max_gap=config.canary_max_gap, texts=prompts_ids[:2], seed=seed)
 
 
 def _make_engine(config: GrpoSettings, model_path: str | Path, length: int, dtype: Any, seed: int) -> Engine:
@@ -186,22 +190,6 @@ def _check_sizes(model: Any, prompts_ids: Sequence[Sequence[int]], config: GrpoS
             f"{positions} positions: lower max_tokens to {positions - prompt} or drop long prompts"
         )
     return max(prompt + config.max_tokens, PROBE_LENGTH + 1)
-
-
-def _order(n_rows: int, config: GrpoSettings, seed: int) -> list[str]:
-    """Row numbers (as text) for the whole run, epoch after epoch in a new order each: one pass over it is the run.
-
-    TRL's own sampler would begin again with the first epoch's order after a resume.
-    """
-    rollouts = -(-config.steps // config.updates_per_rollout)
-    wanted = rollouts * config.prompts_per_step * config.minibatches
-    draw = random.Random(f"r1-grpo/{seed}")
-    order: list[int] = []
-    while len(order) < wanted:
-        epoch = list(range(n_rows))
-        draw.shuffle(epoch)
-        order += epoch
-    return [str(row) for row in order[:wanted]]
 
 
 def _arguments(config: GrpoSettings, scratch: str | Path, seed: int) -> GRPOConfig:
@@ -264,9 +252,11 @@ def _clip(config: GrpoSettings) -> dict[str, float]:
     return {} if config.epsilon is None else {"epsilon": config.epsilon, "epsilon_high": config.upper}
 
 
-def _summary(lines: Sequence[Mapping[str, float]], trainer: Trainer) -> dict[str, Any]:
+def _summary(lines: Sequence[Mapping[str, float]], trainer: Trainer, engine: Engine) -> dict[str, Any]:
     """What the manifest keeps: means over the first and last tenth of the rollouts, and the canary's largest gap."""
     numbers: dict[str, Any] = {"steps": trainer.state.global_step, "tokens": trainer.state.num_input_tokens_seen}
+    if hasattr(engine, "restarts"):
+        numbers["engine_restarts"] = engine.restarts
     for name in ("reward", "accuracy", "length"):
         values = [line[name] for line in lines if name in line]  # with mini-batches, not every step draws samples
         tenth = max(1, len(values) // 10)

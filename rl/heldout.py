@@ -12,21 +12,24 @@ import random
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import TrainerCallback, TrainerState
 
+from models.chat import asked
 from models.checkpoint import save_model
 from models.sealed import SEAL, flaw, publish
-from rl.batch import split_scores
+from rl.batch import Group, split_scores
 from rl.config import GrpoError, GrpoSettings
 from rl.numbers import step_numbers
+from rl.watch import Watch, read
 from rollout.requests import request_seed
-from rollout.types import SamplingParams
+from rollout.types import Sample, SamplingParams, Scorer
 from sft.progress import Log
 
 if TYPE_CHECKING:
@@ -47,8 +50,8 @@ def check_heldout(
             if rows
             else "eval_every needs held-out problems: name them as input `dev`, for example problems.dev"
         )
-    seen = {str(row["prompt"]) for row in trained}
-    both = [row for row in rows if str(row["prompt"]) in seen]
+    seen = {asked(row) for row in trained}
+    both = [row for row in rows if asked(row) in seen]
     if both:
         raise GrpoError(
             f"{len(both)} of {len(rows)} held-out problems are trained on, for example "
@@ -70,9 +73,14 @@ class Heldout(TrainerCallback):
         prompts_ids: Sequence[list[int]],
         scratch: str | Path,
         log: Log,
+        checks: Scorer | None = None,
+        say: Callable[[str], None] = lambda line: None,
+        *,
+        resumed: bool = False,
     ) -> None:
         self._settings, self._rows, self._prompts_ids = settings, rows, prompts_ids
-        self._scratch, self._log = Path(scratch), log
+        self._scratch, self._log, self._checks, self._say = Path(scratch), log, checks, say
+        self._watch = Watch(scratch, settings.learned, resumed=resumed)
         self.trainer: Trainer | None = None
         self.evaluating = False
 
@@ -84,7 +92,7 @@ class Heldout(TrainerCallback):
         every = self._settings.eval_every
         if every and (state.global_step % every == 0 or state.global_step == state.max_steps):
             self._evaluate(state)
-            control.should_training_stop |= stops(state, self._settings)
+            control.should_training_stop |= self.stops(state)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._drop_beaten(state.best_global_step)
@@ -123,10 +131,12 @@ class Heldout(TrainerCallback):
             raise GrpoError("no reward applies to the held-out problems, so there is nothing to choose by")
         reward = {"reward": sum(rewards) / len(rewards)} if rewards else {}
         score = numbers.get("accuracy", reward.get("reward", 0.0))
+        watched = self._look(groups, samples, state.global_step)
         line = {"score": score, **reward, **{name: numbers[name] for name in SHOWN if name in numbers}}
         self._log(
             state.global_step,
             **{f"heldout/{name}": value for name, value in line.items()},
+            **watched,
             **{name: values[-1] for name, values in noted.items() if values},
             **{"seconds/heldout": time.perf_counter() - began},
         )
@@ -135,6 +145,24 @@ class Heldout(TrainerCallback):
             if settings.hand_on == "best":
                 self._save_best(state.global_step)
         self.evaluating = False
+
+    def _look(self, groups: Sequence[Group], samples: Sequence[Sequence[Sample]], step: int) -> dict[str, float]:
+        """Means of what is watched, as `watch/<name>`; with an alarm `hacking_alarm`, its step."""
+        checks = self._checks(samples).parts_P_G if self._checks is not None else {}
+        reading = read(groups, checks, self._settings.learned, self._settings.correct)
+        if not set(reading) & set(self._settings.learned):
+            return {}  # rules alone
+        means = {f"watch/{name}": fmean(values.values()) for name, values in reading.items()}
+        alarm = self._watch.look(reading, step)
+        if alarm is None:
+            return means
+        self._say(f"step {step}: {alarm}")
+        return {**means, "hacking_alarm": step}
+
+    def stops(self, state: TrainerState) -> bool:
+        """Whether the training ends here: out of patience, or an alarm that ends it."""
+        alarm = self._watch.alarm if self._settings.on_alarm == "stop" else None
+        return stops(state, self._settings) or (alarm is not None and alarm <= state.global_step)
 
     def _save_best(self, step: int) -> None:
         assert self.trainer is not None
@@ -157,12 +185,17 @@ class Heldout(TrainerCallback):
 
 
 def summary(lines: Sequence[Mapping[str, float]], state: TrainerState) -> dict[str, Any]:
-    """heldout_first, heldout_last (of the lines logged), heldout_best, best_step; nothing without evaluations."""
+    """heldout_first, heldout_last (of the lines logged), heldout_best, best_step; nothing without evaluations.
+
+    hacking_alarm: the step of the first alarm, if there was one.
+    """
     if state.best_metric is None:
         return {}
     scores = [line["heldout/score"] for line in lines if "heldout/score" in line]
     ends = {"heldout_first": scores[0], "heldout_last": scores[-1]} if scores else {}
-    return {**ends, "heldout_best": state.best_metric, "best_step": state.best_global_step}
+    alarms = [line["hacking_alarm"] for line in lines if "hacking_alarm" in line]
+    alarm = {"hacking_alarm": int(alarms[0])} if alarms else {}
+    return {**ends, "heldout_best": state.best_metric, "best_step": state.best_global_step, **alarm}
 
 
 def stops(state: Any, settings: GrpoSettings) -> bool:
@@ -171,11 +204,11 @@ def stops(state: Any, settings: GrpoSettings) -> bool:
     return bool(settings.patience) and state.global_step - best >= settings.patience * settings.eval_every
 
 
-def train_on(trainer: Trainer, checkpoint: Path | None) -> None:
+def train_on(trainer: Trainer, heldout: Heldout, checkpoint: Path | None) -> None:
     """Train, from a checkpoint if there is one. One at which the run had stopped early is taken for its end."""
     if checkpoint is not None:
         state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
-        if stops(state, trainer.settings):
+        if heldout.stops(state):
             trainer.take_as_trained(str(checkpoint))
             return
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)

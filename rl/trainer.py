@@ -11,17 +11,19 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers.trainer_callback import PrinterCallback
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import add_fused_lm_head
 
 from models.checkpoint import WholeCheckpoints, load_model, save_model
 from models.replay import RouterReplay, place_routes
 from rl.advantages import group_advantages
-from rl.batch import Group, draw_groups, spare_rows, split_scores
+from rl.batch import Group, draw_groups, split_scores
 from rl.config import GrpoSettings
 from rl.correction import correction_numbers, correction_weights
 from rl.logprobs import completion_logprobs
 from rl.numbers import policy_numbers, step_numbers
+from rl.schedule import Schedule
 from rollout.canary import Canary
 from rollout.requests import request_seed
 from rollout.types import Engine, Rollout, Sample, SamplingParams, Scored, Scorer
@@ -31,13 +33,14 @@ REFERENCE = "reference"  # folder in a checkpoint, written once the reference ha
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the trainer draws on: rows and their rendered prompts (same order), engine, canary and scorer."""
+    """What the trainer draws on. `prompts_ids` are the rows' rendered prompts, in their order."""
 
     rows: Sequence[Mapping[str, Any]]
     prompts_ids: Sequence[list[int]]
     engine: Engine
     canary: Canary
     scorer: Scorer
+    schedule: Schedule
 
 
 class Trainer(WholeCheckpoints, GRPOTrainer):
@@ -56,6 +59,7 @@ class Trainer(WholeCheckpoints, GRPOTrainer):
     ) -> None:
         self.settings, self.inputs = settings, inputs
         super().__init__(args=args, reward_funcs=_scored_elsewhere, **kwargs)
+        self.remove_callback(PrinterCallback)
         if reference is not None:  # given to TRL, it would load it again, with the slow experts
             self.beta, self.ref_model = settings.beta, reference.requires_grad_(False).eval()
             add_fused_lm_head(self.ref_model, temperature=settings.temperature)
@@ -85,8 +89,7 @@ class Trainer(WholeCheckpoints, GRPOTrainer):
         """
         self.sync()
         self._seconds = {"generate": 0.0, "score": 0.0}
-        key = f"{self.args.seed}/{self.state.global_step}"
-        spare = spare_rows(len(self.inputs.rows), self._rows, key)
+        spare = self.inputs.schedule.spare(self._rows, self.state.global_step)
         settings = self.settings
         groups, given_up = draw_groups(self._rows, spare, self._draw, settings.refill, settings.correct)
         advantages = group_advantages([group.total for group in groups], settings.scale_rewards)

@@ -20,7 +20,7 @@ def model_logprobs(model: Any, ids: Sequence[Sequence[int]], *, batch_tokens: in
     result: list[list[float]] = [[] for _ in ids]
     try:
         with torch.no_grad():
-            for rows in _batches(ids, batch_tokens):
+            for rows in length_batches(ids, batch_tokens):
                 length = len(ids[rows[0]])
                 tokens = torch.tensor([list(ids[i]) + [0] * (length - len(ids[i])) for i in rows], device=device)
                 mask = torch.tensor([[1] * len(ids[i]) + [0] * (length - len(ids[i])) for i in rows], device=device)
@@ -54,7 +54,7 @@ def rounding_gaps(model: Any, ids: Sequence[Sequence[int]]) -> list[float]:
     return [abs(a - b) for x, y in zip(ours, theirs, strict=True) for a, b in zip(x, y, strict=True)]
 
 
-def _batches(ids: Sequence[Sequence[int]], batch_tokens: int) -> list[list[int]]:
+def length_batches(ids: Sequence[Sequence[int]], batch_tokens: int) -> list[list[int]]:
     """Row indices, longest first, cut so that rows x longest stays within `batch_tokens` (at least one row each)."""
     batches: list[list[int]] = []
     for row in sorted(range(len(ids)), key=lambda i: -len(ids[i])):

@@ -47,7 +47,8 @@ class Server:
 
     @property
     def name(self) -> str:
-        return f"rollout server {self.share[0] + 1} of {self.share[1]}"
+        what = "reward" if self.arguments.get("runner") == "pooling" else "rollout"
+        return f"{what} server {self.share[0] + 1} of {self.share[1]}"
 
     @property
     def url(self) -> str:
@@ -133,13 +134,9 @@ class Joined:
 
 def serve_flags(arguments: Mapping[str, Any], port: int) -> list[str]:
     """The flags that make `vllm serve` the engine that `vllm.LLM(**arguments)` is, with our lock on it."""
-    flags = [
-        f"--host={HOST}",
-        f"--port={port}",
-        f"--middleware={LOCK}",
-        "--tokens-only",
-        "--disable-uvicorn-access-log",
-    ]
+    flags = [f"--host={HOST}", f"--port={port}", f"--middleware={LOCK}", "--disable-uvicorn-access-log"]
+    if arguments.get("runner") != "pooling":  # its endpoints want a tokenizer, though they are given token ids
+        flags.append("--tokens-only")
     for name, value in arguments.items():
         flag = name.replace("_", "-")
         if name == "skip_tokenizer_init":  # part of --tokens-only

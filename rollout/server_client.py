@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,12 @@ STEPS = re.compile(r"^vllm:iteration_tokens_total_count(?:\{[^}]*\})? (\S+)", re
 
 class ReplicaDown(Exception):
     """A server that is dead, hung or has other weights than it should; the message says which, in a few words."""
+
+
+def ended(answer: Any) -> None:
+    """ReplicaDown where a completion was broken off, as a server does that is shut down."""
+    if (reason := answer["choices"][0]["finish_reason"]) not in ("stop", "length"):
+        raise ReplicaDown(f"it ended a completion by {reason}")
 
 
 class Replica:
@@ -73,9 +79,18 @@ class Replica:
         if loaded != version:
             raise ReplicaDown(f"it has weights {loaded}, not {version}: somebody restarted it or loaded others")
 
-    async def ask(self, session: Any, bodies: Mapping[int, Body], answers: list[Any]) -> None:
-        """Put the server's answer to each body into its place in `answers`. What has come stays there if this raises
-        ReplicaDown, which it does as soon as the server is gone, breaks a connection, or stands still for `stall_s`."""
+    async def ask(
+        self,
+        session: Any,
+        bodies: Mapping[int, Body],
+        answers: list[Any],
+        *,
+        path: str = GENERATE,
+        whole: Callable[[Any], None] = ended,
+    ) -> None:
+        """Put the server's answer to each body, posted to `path`, into its place in `answers`. What has come stays
+        there if this raises ReplicaDown, which it does as soon as the server is gone, breaks a connection, or stands
+        still for `stall_s`. `whole(answer)` raises it where an answer is none."""
 
         if not bodies:
             return
@@ -83,9 +98,8 @@ class Replica:
 
         async def one(place: int, body: Body) -> None:
             async with gate:
-                answer = await self._post(session, GENERATE, body, None)
-                if (reason := answer["choices"][0]["finish_reason"]) not in ("stop", "length"):
-                    raise ReplicaDown(f"it ended a completion by {reason}")  # as a server does that is shut down
+                answer = await self._post(session, path, body, None)
+                whole(answer)
                 answers[place] = answer
 
         posts = [asyncio.ensure_future(one(place, body)) for place, body in bodies.items()]

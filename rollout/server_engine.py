@@ -2,35 +2,26 @@
 
 Requests are divided among the replicas by their place in the batch and carry seeds of their own, so that what is drawn
 depends neither on which replica answers nor on when. A replica that dies or hangs is started again once, gets the last
-weights, and only what it had not answered is asked again.
+weights, and only what it had not answered is asked again (`rollout.server_pool`).
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import os
-import resource
-import secrets
-import shutil
-import tempfile
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rollout.process import set_vllm_environment
 from rollout.requests import request_seed, stop_token_ids
-from rollout.server import KEY_VARIABLE, EngineFailure, Joined, Server, join_command
+from rollout.server import EngineFailure, Joined, join_command
 from rollout.server_client import Body, Replica, ReplicaDown
+from rollout.server_pool import ServerPool
 from rollout.types import Rollout, SamplingParams
 from rollout.vllm_engine import VllmOptions, llm_arguments
 from rollout.weights import write_state
 
-SHARED_MEMORY = Path("/dev/shm")
-Work = Callable[[Any, Replica], Awaitable[Any]]
 
-
-class ServerEngine:
+class ServerEngine(ServerPool):
     """`rollout.types.Engine` on `replicas` servers of its own, or on running ones at `urls`.
 
     `stall_s`: seconds without progress after which a server counts as hung. `restarts` counts what had to be started
@@ -49,38 +40,32 @@ class ServerEngine:
     ) -> None:
         set_vllm_environment()
         arguments = llm_arguments(str(model_path), options or VllmOptions(), seed)
-        self.eos_ids, self.restarts = stop_token_ids(model_path), 0
-        self._model_files = sorted(Path(model_path).glob("*.safetensors"))
-        self._bytes = sum(file.stat().st_size for file in self._model_files)
-        self._folder = _run_folder(self._bytes)
-        self._run_id, self._syncs = self._folder.name, 0
-        self._files: list[Path] = []
-        self._arguments = arguments
-        key = os.environ.get(KEY_VARIABLE, "") if urls else secrets.token_urlsafe(32)
-        servers: list[Server | Joined] = [Joined(url.rstrip("/"), key) for url in urls]
-        servers = servers or [Server(arguments, self._folder, key, (i, replicas)) for i in range(replicas)]
-        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0] % 2**31  # "unlimited" is -1
-        connections = max(16, min(512, descriptors // 4 // len(servers)))
-        self._replicas = [Replica(server, stall_s, connections) for server in servers]
-        try:
-            self._run(self._start)
-        except BaseException:
-            self.close()
-            raise
+        self.eos_ids = stop_token_ids(model_path)
+        self._syncs, self._files = 0, list[Path]()
+        super().__init__(arguments, replicas=replicas, urls=urls, stall_s=stall_s)
 
     @property
     def _version(self) -> str:
-        return f"{self._run_id}/{self._syncs}"
+        return f"{self._folder.name}/{self._syncs}"
 
-    async def _start(self, session: Any, replica: Replica) -> None:
-        """Start and check one server; one that was joined gets the model's weights, whatever it has."""
-        replica.server.start()
+    async def accept(self, session: Any, replica: Replica) -> None:
+        """A server that was joined gets the model's weights, whatever it has."""
+        if isinstance(replica.server, Joined):
+            await self._check_joined(session, replica)
+
+    async def restore(self, session: Any, replica: Replica) -> None:
+        """The weights of the last sync, if there was one (one that was joined has got them already)."""
+        if not self._files or isinstance(replica.server, Joined):
+            return
         try:
-            await replica.ready(session, self._bytes)
-            if isinstance(replica.server, Joined):
-                await self._check_joined(session, replica)
+            await replica.load(session, self._files, self._version)
         except ReplicaDown as error:
-            raise EngineFailure(f"{replica.server.name} does not start: {error}") from error
+            raise EngineFailure(f"{replica.server.name} does not take its weights again: {error}") from error
+
+    async def verify(self, session: Any, replica: Replica) -> None:
+        """The answers came from the weights of the last sync."""
+        if self._files:
+            await replica.check(session, self._version)
 
     async def _check_joined(self, session: Any, replica: Replica) -> None:
         """EngineFailure, with the command that starts the right one, where a running server is not what is needed."""
@@ -117,7 +102,7 @@ class ServerEngine:
         for i, ids in enumerate(prompts):
             seed = None if params.seed is None else request_seed(params.seed, i)
             bodies.append({"token_ids": ids, "sampling_params": {**sampling, "seed": seed}})
-        answers = self._ask(bodies, [i // n for i in range(len(bodies))])
+        answers = self.ask(bodies, [i // n for i in range(len(bodies))])
         self._forgive()
         rollouts = [_rollout(ids, answer) for ids, answer in zip(prompts, answers, strict=True)]
         return [rollouts[i : i + n] for i in range(0, len(rollouts), n)]
@@ -143,95 +128,11 @@ class ServerEngine:
 
     def _logprobs(self, ids: Sequence[Sequence[int]], places: Sequence[int]) -> list[list[float]]:
         sampling = {"temperature": 0.0, "max_tokens": 1, "prompt_logprobs": 0, "detokenize": False}
-        answers = self._ask([{"token_ids": list(sequence), "sampling_params": sampling} for sequence in ids], places)
+        answers = self.ask([{"token_ids": list(sequence), "sampling_params": sampling} for sequence in ids], places)
         return [
             [answer["prompt_logprobs"][i][str(token)]["logprob"] for i, token in enumerate(sequence) if i]
             for sequence, answer in zip(ids, answers, strict=True)
         ]
-
-    def _ask(self, bodies: Sequence[Body], places: Sequence[int]) -> list[Any]:
-        """One answer per body; body i goes to replica places[i] (modulo their number)."""
-        answers: list[Any] = [None] * len(bodies)
-        mine: dict[int, list[int]] = {}
-        for i, place in enumerate(places):
-            mine.setdefault(place % len(self._replicas), []).append(i)
-
-        async def work(session: Any, replica: Replica) -> None:
-            todo = mine.get(self._replicas.index(replica), [])
-            await replica.ask(session, {i: bodies[i] for i in todo if answers[i] is None}, answers)
-            if not self._files:
-                return
-            try:
-                await replica.check(session, self._version)
-            except ReplicaDown:
-                for i in todo:  # which of these came from the right weights is not known
-                    answers[i] = None
-                raise
-
-        self._run(work)
-        return answers
-
-    def _run(self, work: Work) -> None:
-        """Do `work` on all replicas at once, each restarted once where it fails."""
-
-        async def together() -> None:
-            import aiohttp
-
-            # Connections are not kept: a kept one that the server closes just then would look like its death.
-            connector = aiohttp.TCPConnector(limit=0, force_close=True)
-            async with aiohttp.ClientSession(connector=connector) as session:
-                tasks = [asyncio.ensure_future(self._careful(session, replica, work)) for replica in self._replicas]
-                try:
-                    await asyncio.gather(*tasks)
-                finally:
-                    for task in tasks:
-                        task.cancel()
-                    await asyncio.gather(*tasks, return_exceptions=True)
-
-        try:
-            asyncio.run(together())
-        except EngineFailure:
-            self._forgive()  # an engine that is used again has its restarts again
-            raise
-
-    def _forgive(self) -> None:
-        """Each replica may fail once from here on."""
-        for replica in self._replicas:
-            replica.failures = 0
-
-    async def _careful(self, session: Any, replica: Replica, work: Work) -> None:
-        while True:
-            try:
-                return await work(session, replica)
-            except ReplicaDown as error:
-                replica.failures += 1
-                name = replica.server.name
-                if replica.failures > 1:
-                    raise EngineFailure(f"{name} failed again right after its restart: {error}") from error
-                logging.getLogger(__name__).warning("%s: %s; it is started again", name, error)
-                self.restarts += 1
-                await self._start(session, replica)
-                if self._files and not isinstance(replica.server, Joined):
-                    await self._reload(session, replica)
-
-    async def _reload(self, session: Any, replica: Replica) -> None:
-        try:
-            await replica.load(session, self._files, self._version)
-        except ReplicaDown as error:
-            raise EngineFailure(f"{replica.server.name} does not take its weights again: {error}") from error
-
-    def close(self) -> None:
-        """Stop the servers that are ours and remove their files. Safe to call twice."""
-        for replica in self._replicas:
-            replica.server.stop()
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def _run_folder(model_bytes: int) -> Path:
-    """A folder for this run's weights, sockets and logs that only this user can enter; in memory where they fit twice
-    (a checkpoint in bfloat16 is synced in float32), else among the temporary files."""
-    room = SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free > 2.2 * model_bytes
-    return Path(tempfile.mkdtemp(prefix="r1-server-", dir=SHARED_MEMORY if room else None))
 
 
 def _blocks(count: int, size: int) -> list[int]:

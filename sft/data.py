@@ -25,19 +25,23 @@ class Encoded:
 
 
 def encode(tokenizer: Any, rows: Sequence[Mapping[str, Any]], *, max_length: int, template: str = "chat") -> Encoded:
-    """Render rows {prompt, completion, system} with `models.chat` and mask everything before the completion.
+    """Render Samples rows with `models.chat` and mask everything before the completion.
 
+    A conversation with k answers becomes k token rows, each masked up to its own answer: `models.chat.samples_of`.
     A sample of more than `max_length` tokens is left out and counted: cut off, it would teach never to stop.
-    SampleError when no sample is left.
+    SampleError when no sample is left, or where a row is no conversation.
     """
-    from models.chat import render_sample
+    from models.chat import ChatError, render_sample, samples_of
 
-    pairs = [render_sample(tokenizer, row, template) for row in rows]
+    try:
+        pairs = [render_sample(tokenizer, sample, template) for row in rows for sample in samples_of(row)]
+    except ChatError as error:
+        raise SampleError(f"sft: {error}") from error
     kept = [(prompt, completion) for prompt, completion in pairs if len(prompt) + len(completion) <= max_length]
     if not kept:
         shortest = min((len(p) + len(c) for p, c in pairs), default=0)
         raise SampleError(
-            f"sft: none of the {len(rows)} samples is at most {max_length} tokens long (the shortest has {shortest}): "
+            f"sft: none of the {len(pairs)} samples is at most {max_length} tokens long (the shortest has {shortest}): "
             "raise max_length, within what the model can hold, or give other samples"
         )
     return Encoded(

@@ -48,12 +48,12 @@ class Trainer(WholeCheckpoints, SFTTrainer):
 class Reporter(TrainerCallback):
     """Hands the trainer's numbers to the stage's log and progress bar."""
 
-    def __init__(self, log: Log, progress: Callable[[str, int | None], Bar]) -> None:
-        self._log, self._progress = log, progress
+    def __init__(self, log: Log, progress: Callable[[str, int | None], Bar], title: str = "sft") -> None:
+        self._log, self._progress, self._title = log, progress, title
         self.lines: list[dict[str, float]] = []
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._bar = self._progress("sft", state.max_steps)
+        self._bar = self._progress(self._title, state.max_steps)
         if state.global_step:
             self._bar.advance(state.global_step)
 
@@ -83,7 +83,7 @@ def train_sft(
     resumed: Callable[[int], list[dict[str, Any]]] = lambda step: [],
     say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """Train the model of `model_path` on sample rows {prompt, completion, system} and save it to `out_dir`.
+    """Train the model of `model_path` on Samples rows and save it to `out_dir`.
 
     Checkpoints go to `scratch`; a call that finds one there goes on from it and ends with the same weights and numbers
     as an uninterrupted run: `resumed(step)` gives the lines logged up to then. `say` takes warnings. Returns steps,

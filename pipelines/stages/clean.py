@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import Field
 
+from models.chat import ChatError, answer_of, questions, shown
 from pipelines.artifacts import ROWS, Artifact, Problems, Samples
 from pipelines.context import Context
 from pipelines.stage import StageConfig, StageError, stage
@@ -44,10 +45,12 @@ def clean_samples(ctx: Context, config: CleanConfig, *, samples: list[Samples], 
 def _clean(ctx: Context, config: CleanConfig, sources: list[Any], against: list[Problems]) -> None:
     from pipelines.overlap import Overlap, repeats
 
-    held = [(text, row) for source in against for text, row in _texts(source, config)]
+    held = [(texts[0], row) for source in against for texts, row in _texts(source, config)]
     index = Overlap((text for text, _ in held), ngram=config.ngram, near=config.near)
     doubles = (
-        repeats((text for s in sources for text, _ in _texts(s, config)), near=config.near) if config.repeats else {}
+        repeats((texts[0] for s in sources for texts, _ in _texts(s, config)), near=config.near)
+        if config.repeats
+        else {}
     )
     writer = _Writer(ctx.out / ROWS)
     counts, examples, seen = dict.fromkeys(("exact", "ngram", "near", "repeat"), 0), [], 0
@@ -55,7 +58,7 @@ def _clean(ctx: Context, config: CleanConfig, sources: list[Any], against: list[
     with writer, ctx.progress("compare", total) as bar:
         for source in sources:
             texts, rows = _tee(_texts(source, config))
-            for hit, row in zip(index.hits(texts), rows, strict=True):
+            for hit, row in zip(index.first_hits(texts), rows, strict=True):
                 why = hit.kind if hit is not None else "repeat" if seen in doubles else ""
                 seen += 1
                 bar.advance(kept=writer.kept)
@@ -65,9 +68,7 @@ def _clean(ctx: Context, config: CleanConfig, sources: list[Any], against: list[
                 counts[why] += 1
                 if counts[why] <= EXAMPLES:
                     other = held[hit.other][1].get("id") if hit is not None else None
-                    examples.append(
-                        {"why": why, "id": row.get("id"), "of": other, "text": str(row.get("prompt"))[:300]}
-                    )
+                    examples.append({"why": why, "id": row.get("id"), "of": other, "text": shown(row)[:300]})
     if not writer.kept:
         raise StageError(f"none of {seen} rows is left: {_told(counts)}")
     about = {"seen": seen, "kept": writer.kept, **counts, "against": len(held)}
@@ -75,10 +76,15 @@ def _clean(ctx: Context, config: CleanConfig, sources: list[Any], against: list[
     ctx.summary(**about)
 
 
-def _texts(source: Artifact, config: CleanConfig) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(compared text, row) of a set, read in pieces."""
+def _texts(source: Artifact, config: CleanConfig) -> Iterator[tuple[list[str], dict[str, Any]]]:
+    """(compared texts, row) of a set, read in pieces: first the fields together, then each of several questions."""
     for row in _rows(source):
-        yield "\n".join(str(row[name]) for name in config.fields if row.get(name) is not None), row
+        try:
+            asked, *each = questions(row) if "prompt" in config.fields else [None]
+            said = {**row, "prompt": asked, "completion": answer_of(row)}
+        except ChatError as error:
+            raise StageError(f"{source.path / ROWS}: {error}") from error
+        yield ["\n".join(str(said[name]) for name in config.fields if said.get(name) is not None), *each], row
 
 
 def _rows(source: Artifact) -> Iterator[dict[str, Any]]:
@@ -94,11 +100,11 @@ def _count(source: Artifact) -> int:
     return int(pq.ParquetFile(source.path / ROWS).metadata.num_rows)
 
 
-def _tee(pairs: Iterator[tuple[str, dict[str, Any]]]) -> tuple[Iterator[str], Iterator[dict[str, Any]]]:
+def _tee(pairs: Iterator[tuple[list[str], dict[str, Any]]]) -> tuple[Iterator[list[str]], Iterator[dict[str, Any]]]:
     from itertools import tee
 
     first, second = tee(pairs)
-    return (text for text, _ in first), (row for _, row in second)
+    return (texts for texts, _ in first), (row for _, row in second)
 
 
 def _told(counts: dict[str, int]) -> str:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, field_validator
 
-from pipelines.artifacts import Model, Problems, Samples, read_rows, write_rows
+from pipelines.artifacts import Model, Problems, RewardModel, Samples, read_rows, write_rows
 from pipelines.contamination import Screen
 from pipelines.context import Context
 from pipelines.curation import Filters, curate
 from pipelines.drawing import Draw, DrawSettings, Graded, Row, check_engine, draw_chunks, grade_with, mean_tokens
 from pipelines.funnel import tally, total
+from pipelines.grading import make_scorer
 from pipelines.keys import path_digest
 from pipelines.shards import Shards
 from pipelines.stage import StageConfig, StageError, stage
@@ -54,9 +55,16 @@ def _check(config: SampleConfig) -> Iterable[str]:
     return check_engine(config)
 
 
-@stage(version=3, summary="rejection sampling: draw, grade, filter, deduplicate", check=_check)
+@stage(version=4, summary="rejection sampling: draw, grade, filter, deduplicate", check=_check)
 def sample(
-    ctx: Context, config: SampleConfig, *, model: Model, problems: Problems, against: list[Problems] | None = None
+    ctx: Context,
+    config: SampleConfig,
+    *,
+    model: Model,
+    problems: Problems,
+    against: list[Problems] | None = None,
+    helpful: RewardModel | None = None,
+    safety: RewardModel | None = None,
 ) -> Samples:
     screen = Screen(against, ngram=config.ngram, near=config.near) if against else None
     given: list[Row] = config.chosen(read_rows(problems))
@@ -65,7 +73,8 @@ def sample(
         raise StageError(f"there are no problems to draw from ({len(given)} given, {len(given) - len(rows)} dropped)")
     shards = Shards(ctx.scratch / "shards", ctx.say)
     count = -(-len(rows) // config.chunk)
-    _harvest(ctx, config, model.path, rows, shards, screen, [i for i in range(count) if shards.read(i) is None])
+    missing = [i for i in range(count) if shards.read(i) is None]
+    _harvest(ctx, config, model.path, rows, shards, screen, missing, {"helpful": helpful, "safety": safety})
     made = [one for i in range(count) if (one := shards.read(i)) is not None]
     assert len(made) == count, "a shard was damaged while it was being made"
     tallies = [problem for one in made for problem in one["problems"]]
@@ -92,19 +101,18 @@ def _harvest(
     shards: Shards,
     screen: Screen | None,
     missing: Sequence[int],
+    judges: Mapping[str, RewardModel | None],
 ) -> None:
     """Draw, grade and filter every missing shard; each is kept on the disk before the next one begins."""
-    from rewards.scorer import Scorer
-
     draw = Draw(config.n, config.temperature, config.top_p, ctx.seed)
     quarantine, digest = ctx.scratch / "quarantine.jsonl", path_digest(model)
     quarantine.unlink(missing_ok=True)  # of a shard that was not finished
     if not missing:
         return
     left = sum(len(rows[i * config.chunk : (i + 1) * config.chunk]) for i in missing)
-    scorer = Scorer(config.rewards, list(ctx.rewards.values()), quarantine=quarantine)
+    grading = make_scorer(ctx, config.rewards, **judges, rows=rows, quarantine=quarantine)
     chunks = draw_chunks(model, rows, draw, config, [i * config.chunk for i in missing])
-    with scorer, closing(chunks), ctx.progress("sample", len(rows)) as bar:
+    with grading as scorer, closing(chunks), ctx.progress("sample", len(rows)) as bar:
         bar.advance(len(rows) - left)
         for first, groups in chunks:
             asked = rows[first : first + config.chunk]
@@ -121,5 +129,6 @@ def _harvest(
 def _candidate(one: Graded, number: int) -> dict[str, Any]:
     """A Samples row with what a reader needs to trust it: its place among the draws, its verdict, its rewards."""
     told = {name: one.row.get(name) for name in ("id", "prompt", "family", "kind", "system")}
+    told |= {"messages": one.row["messages"]} if one.row.get("messages") else {}
     made = {"completion": one.completion, "finish": one.finish, "n_tokens": one.n_tokens, "sample": number}
     return {**told, **made, "correct": one.correct, "reward": one.reward, "rewards": dict(one.parts) or None}

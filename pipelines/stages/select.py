@@ -6,6 +6,7 @@ import json
 
 from pydantic import Field
 
+from models.chat import shown
 from pipelines.artifacts import Problems, Scores, read_rows, write_rows
 from pipelines.context import Context
 from pipelines.curation import EXAMPLE_CHARS, EXAMPLES, Band, pass_rates
@@ -37,7 +38,7 @@ def select(ctx: Context, config: SelectConfig, *, problems: Problems, scores: Sc
             kept.append({**row, "pass_rate": rate})
         else:
             why = "unmeasured" if rate is None else "too_hard" if rate < low else "too_easy"
-            dropped[why].append(str(row["prompt"]))
+            dropped[why].append(shown(row))
     counts = {why: len(prompts) for why, prompts in dropped.items()}
     if not kept:
         raise StageError(f"none of {len(rows)} problems is in the band [{low:g}, {high:g}]: {counts}; widen pass_rate")

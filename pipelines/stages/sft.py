@@ -12,7 +12,7 @@ class SftConfig(SftSettings, StageConfig):
     """Supervised fine-tuning. The loss sees completions only."""
 
 
-@stage(version=1, summary="supervised fine-tuning on chat samples")
+@stage(version=2, summary="supervised fine-tuning on chat samples")
 def sft(ctx: Context, config: SftConfig, *, model: Model, samples: list[Samples]) -> Model:
     from models.router import RouterError
     from sft.data import SampleError

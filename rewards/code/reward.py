@@ -16,11 +16,12 @@ DOUBLE: dict[str, Any] = {"tests": '{"type": "call", "fn_name": "f", "inputs": [
 ECHO: dict[str, Any] = {"tests": '{"type": "stdin", "cases": [{"input": "3\\n", "output": "6\\n"}]}'}
 
 
-def extract_code(completion: str) -> str | None:
+def extract_code(completion: str, *, stated: bool = False) -> str | None:
     """The program of a completion: after `</think>`, inside the last `<answer>`, the last fenced block.
 
     A block in another language than Python does not count, nor does one that is not closed. Without any fence, an
-    answer that defines a function or imports or prints something is taken as it is.
+    answer that defines a function or imports or prints something is taken as it is. `stated`: without `<answer>`, the
+    answer is what follows the last "Answer:", on the same line or below.
     """
     _, closed, text = completion.rpartition("</think>")
     if not closed and "<think>" in completion:
@@ -30,6 +31,8 @@ def extract_code(completion: str) -> str | None:
         if not ended:
             return None
         text = inside.rpartition("<answer>")[2]
+    elif stated:
+        text = text.rpartition("Answer:")[2].lstrip()
     blocks = fenced_blocks(text)
     if blocks:
         return next((body for language, body in reversed(blocks) if language.lower() in PYTHON), None)
@@ -68,6 +71,7 @@ def fenced_blocks(text: str) -> list[tuple[str, str]]:
 def code_reward(
     s: Sample,
     *,
+    stated: bool = False,
     partial: bool = False,
     cpu_s: float = 4.0,
     idle_s: float = 4.0,
@@ -76,15 +80,18 @@ def code_reward(
 ) -> float | None:
     """1 if the program passes all tests of the row, else 0 (`partial`: the weighted share of tests passed).
 
-    `cpu_s`, `idle_s` and `memory_mb` limit each test; below the isolation level `min_level` nothing is run. Does not
-    apply to rows without `tests`. Raises where the sandbox itself failed: that is an error, not a 0.
+    `stated` takes the program after "Answer:" as well, as a base writes it in plain text (R1-Zero). A row's `preamble`
+    (given imports and helpers) is put before the program. `cpu_s`, `idle_s` and `memory_mb` limit each test; below the
+    isolation level `min_level` nothing is run. Does not apply to rows without `tests`. Raises where the sandbox itself
+    failed: that is an error, not a 0.
     """
     tests = s.row.get("tests")
     if not tests:
         return None
-    program = extract_code(s.completion)
+    program = extract_code(s.completion, stated=stated)
     if program is None or not program.strip():
         return 0.0
+    program = (s.row.get("preamble") or "") + program
     limits = Limits(cpu_s=cpu_s, idle_s=idle_s, total_cpu_s=5 * cpu_s, memory_bytes=memory_mb << 20)
     report = run(program, tests, limits=limits, stop_early=not partial, min_level=min_level)
     if "infrastructure_error" in report.verdicts:

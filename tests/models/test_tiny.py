@@ -6,7 +6,7 @@ import pytest
 
 from models.checkpoint import load_model, load_tokenizer
 from models.router import BIAS
-from models.tiny import TINY_BASE, build_config, build_model
+from models.tiny import TINY_BASE, build_config, build_dense_config, build_model
 
 
 def test_shape_is_deepseek_v3_in_small():
@@ -24,6 +24,15 @@ def test_same_seed_same_weights_without_touching_the_global_generator():
     assert torch.equal(torch.random.get_rng_state(), before)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
     assert not torch.equal(one.lm_head.weight, other.lm_head.weight)
+
+
+@pytest.mark.parametrize(("hidden", "heads"), [(64, (2, 1)), (128, (4, 2)), (96, (3, 3))])
+def test_dense_students_are_qwen3_with_heads_that_vllm_takes_on_a_cpu(hidden, heads):
+    config = build_dense_config(300, hidden_size=hidden, layers=2)
+    model = build_model(config, seed=1)
+    assert config.model_type == "qwen3" and config.head_dim == 32
+    assert (config.num_attention_heads, config.num_key_value_heads) == heads
+    assert not any("experts" in name for name, _ in model.named_parameters())
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +67,18 @@ def test_mistakes_exit_2_and_create_nothing(folder: Path, capsys: pytest.Capture
     assert r1("run", "p.yaml", "--until", "raeson") == 2
     assert "--until raeson: no such stage (did you mean reason?)" in capsys.readouterr().err
     assert r1("show", "nothing") == 2
+
+
+def test_what_is_in_the_way_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert r1("--version") == 0 and re.fullmatch(r"r1 \d+\.\d+\.\d+\n", capsys.readouterr().out)
+    assert r1("run", "p.yaml", "--workdir", "p.yaml") == 2
+    assert (
+        "p.yaml/toy: no folder can be made there (not a directory): choose another --workdir" in capsys.readouterr().err
+    )
+    assert r1("run", ".") == 2
+    assert ".: is a folder: name the pipeline file in it (p.yaml)" in capsys.readouterr().err
+    assert r1("toy-train") == 2
+    assert "missing input `model` (one Model) (--from model=FOLDER)" in capsys.readouterr().err
 
 
 def test_a_stage_command_is_the_call_that_the_file_makes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -112,6 +112,10 @@ def test_too_many_problems_asked_for_says_so():
         draw_distinct([CODE[0]], random.Random(0), "test", 100_000)
 
 
+def test_no_problems_asked_for_are_none():
+    assert draw_distinct([CODE[0]], random.Random(0), "dev", 0) == []
+
+
 def test_jsonl_with_other_column_names(tmp_path):
     file = tmp_path / "mine.jsonl"
     file.write_text("".join(json.dumps({"question": f"{i}+1?", "gold": i + 1, "level": 2}) + "\n" for i in range(300)))

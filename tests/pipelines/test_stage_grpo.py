@@ -50,3 +50,10 @@ def test_what_the_user_can_fix_is_one_line(tmp_path: Path, tmp_path_factory: pyt
 
 def test_the_stage_is_known_without_torch() -> None:
     assert known_stages()["grpo"].uses_rewards
+
+
+def test_a_check_is_held_out_and_not_trained_on() -> None:
+    with pytest.raises(ValueError, match="watch: grades the answers to held-out problems: set eval_every"):
+        GrpoConfig(watch={"format": 1.0})
+    with pytest.raises(ValueError, match="watch: format is trained on as well, so it is no check"):
+        GrpoConfig(watch={"format": 1.0}, eval_every=5)

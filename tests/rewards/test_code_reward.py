@@ -45,6 +45,15 @@ def test_below_the_minimum_level_it_refuses(monkeypatch):
         get("code").configure({"min_level": "magic"})
 
 
+def test_a_base_states_its_program_in_plain_text():
+    program = "def f(x):\n    return 7*x+8\n"
+    for text in (f"Work: b=8\nAnswer: {program}", f"Answer: ```python\n{program}```\n", f"Answer:\n{program}"):
+        taken = extract_code(text, stated=True)
+        assert taken is not None and taken.strip() == program.strip()
+    assert extract_code(f"Answer: {program}") is None
+    assert extract_code("<answer>no program</answer> Answer: print(1)", stated=True) is None
+
+
 def test_extract_code():
     fenced = "```python\ndef f(): pass\n```"
     assert extract_code(f"<think>x</think><answer>\n{fenced}\n</answer>") == "def f(): pass\n"

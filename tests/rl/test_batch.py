@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from rl.batch import Group, draw_groups, spare_rows
+from rl.batch import Group, draw_groups
 from rl.config import GrpoSettings
+from rl.schedule import Schedule
 from rollout.types import Sample, Scored
 from tests.rl.trainers import make_trainer
 
@@ -60,11 +61,6 @@ def test_refill_stops_when_told_and_when_nothing_is_left() -> None:
     assert pool.asked == [([0, 1], 0)]
 
 
-def test_spare_rows_are_the_others_in_an_order_of_their_own() -> None:
-    assert sorted(spare_rows(8, [1, 3, 3], "0/4")) == [0, 2, 4, 5, 6, 7]
-    assert list(spare_rows(50, [1], "0/4")) == list(spare_rows(50, [1], "0/4")) != list(spare_rows(50, [1], "0/5"))
-
-
 def even_rows_vary(samples_P_G: Sequence[Sequence[Sample]]) -> Scored:
     """Of an even row every other sample is right, of an odd one none is."""
     total = [[float(i % 2 == 0 and int(s.row["id"]) % 2 == 0) for i, s in enumerate(g)] for g in samples_P_G]
@@ -81,7 +77,14 @@ def real_inputs(path: Path) -> Any:
 
     tokenizer = load_tokenizer(path)
     prompts = [render_prompt(tokenizer, row, "plain") for row in ROWS]
-    return Inputs(ROWS, prompts, HfEngine(path), Canary(len(tokenizer), sequences=1, length=8), even_rows_vary)
+    return Inputs(
+        ROWS,
+        prompts,
+        HfEngine(path),
+        Canary(len(tokenizer), sequences=1, length=8),
+        even_rows_vary,
+        Schedule(ROWS, GrpoSettings(), 0),
+    )
 
 
 def test_a_refilled_batch_trains_on_the_new_problems(policy_path: Path, tmp_path: Path) -> None:

@@ -33,7 +33,10 @@ class Curve:
         return Scored(total, {"math": total}, errors=0)  # type: ignore[arg-type]
 
 
-def run(path: Path, out: Path, curve: Curve, *, log: Any = None, dev: Any = DEV, **settings: Any) -> Any:
+def run(
+    path: Path, out: Path, curve: Any, *, log: Any = None, dev: Any = DEV, watch: Any = None, say: Any = print,
+    **settings: Any,
+) -> Any:  # fmt: skip
     from rl.grpo import train_grpo
     from rollout.hf_engine import HfEngine
 
@@ -50,7 +53,7 @@ def run(path: Path, out: Path, curve: Curve, *, log: Any = None, dev: Any = DEV,
     summary = train_grpo(
         path, ROWS, GrpoSettings(**{**SMALL, **settings}), curve, out, seed=1, log=keep,
         progress=lambda description, total: Bar(), scratch=out.parent / f"scratch-{out.name}", dev=dev,
-        engine=HfEngine(path),
+        watch=watch, say=say, engine=HfEngine(path),
     )  # fmt: skip
     return summary, lines
 

@@ -21,7 +21,7 @@ def make_trainer(path: Path, scratch: Path, settings: GrpoSettings, inputs: Any 
     model = load_model(path)
     trainer = Trainer(
         settings=settings,
-        inputs=inputs or Inputs([], [], unused, unused, unused),
+        inputs=inputs or Inputs([], [], unused, unused, unused, unused),
         reference=load_model(path) if settings.beta else None,
         model=model,
         replay=RouterReplay(model) if settings.router_replay != "off" else None,

@@ -1,0 +1,67 @@
+"""The page on data shows rows that the stages take, and what they make of them."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from pipelines import config
+from pipelines.problems.sources import read_source
+from sft.data import IGNORE, encode
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs/data.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+
+
+def test_the_rows_are_read_and_rendered_as_the_page_says(tmp_path: Path) -> None:
+    from models.chat import render_prompt
+    from models.checkpoint import load_tokenizer
+    from models.tiny import TINY_BASE
+
+    problems, samples = blocks("json")
+    (tmp_path / "chats.jsonl").write_text(problems)
+    single, chat = read_source(str(tmp_path / "chats.jsonl"), columns={}, size=1, seed=0)
+    assert (single["prompt"], single["system"]) == ("Compute 12+30.", "Be brief.")
+    tokenizer = load_tokenizer(TINY_BASE)
+    prompt, pair = blocks("text")
+    assert tokenizer.decode(render_prompt(tokenizer, chat)) == prompt.strip()
+    data = encode(tokenizer, [json.loads(samples.splitlines()[1])], max_length=200)
+    made = []
+    for ids, labels in zip(data.input_ids, data.labels, strict=True):
+        learnt = tokenizer.decode([label for label in labels if label != IGNORE])
+        made.append(f"{tokenizer.decode(ids).removesuffix(learnt)} [{learnt}]")
+    assert made == pair.splitlines()
+
+
+def test_the_stage_shown_is_valid(tmp_path: Path) -> None:
+    [shown] = blocks("yaml")
+    (tmp_path / "chats.jsonl").touch()
+    (tmp_path / "p.yaml").write_text(f"stages:\n{shown}")
+    [node] = config.load(tmp_path / "p.yaml").nodes
+    assert node.config.columns == yaml.safe_load(shown)["problems"]["with"]["columns"]  # type: ignore[attr-defined]
+
+
+def test_a_solved_conversation_as_a_problem_is_what_the_page_prints(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "Compute 12+30."}, {"role": "assistant", "content": "42"}]
+    (tmp_path / "chats.jsonl").write_text(json.dumps({"messages": turns, "answer": "42"}))
+    [shown] = blocks("console")
+    command, *told = shown.splitlines()
+    code = "from pipelines.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command.split()[2:]], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+
+    def plain(line: str) -> str:
+        return re.sub(r"[\d.]+ s", "T", line.replace(str(tmp_path), "..."))
+
+    assert [plain(line) for line in (done.stdout + done.stderr).splitlines()[:2]] == list(map(plain, told))

@@ -1,0 +1,57 @@
+"""`chats`: outside conversations become Samples rows, and what is no single-turn chat is left out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.artifacts import read_rows
+from pipelines.context import Context
+from pipelines.stage import StageError
+from pipelines.stages.chats import ChatsConfig, chats, to_house
+
+
+def read(tmp_path: Path, rows: list[dict[str, Any]], **config: Any) -> list[dict[str, Any]]:
+    (tmp_path / "given.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "out").mkdir()
+    context = Context(out=tmp_path / "out", seed=0, scratch=tmp_path, base=tmp_path)
+    return read_rows(chats(context, ChatsConfig(source="given.jsonl", **config)))
+
+
+def test_named_columns(tmp_path: Path) -> None:
+    (row,) = read(tmp_path, [{"q": "Hi?", "a": "Hello."}], columns={"prompt": "q", "completion": "a"})
+    assert (row["prompt"], row["completion"], row["family"], row["source"]) == ("Hi?", "Hello.", "chat", "given.jsonl")
+
+
+def test_messages_with_a_system_text_and_no_second_round(tmp_path: Path) -> None:
+    user, answer = {"role": "user", "content": "Hi?"}, {"role": "assistant", "content": "Hello."}
+    system = {"role": "system", "content": "Be brief."}
+    rows = [{"messages": [system, user, answer]}, {"messages": [user, answer, user, answer]}, {"messages": [user]}]
+    (row,) = read(tmp_path, rows)
+    assert (row["system"], row["prompt"], row["completion"]) == ("Be brief.", "Hi?", "Hello.")
+
+
+def test_the_same_chat_counts_once_and_n_bounds_them(tmp_path: Path) -> None:
+    rows = [{"prompt": f"{i % 5}?", "completion": "yes"} for i in range(10)]
+    assert len({row["prompt"] for row in read(tmp_path, rows, n=4)}) == 4
+
+
+@pytest.mark.parametrize(
+    ("given", "house"),
+    [
+        ("<think>\nTwo.\n</think>\n\nIt is 2.", "<think>Two.</think><answer>It is 2.</answer>"),
+        ("Two.</think>2", "<think>Two.</think><answer>2</answer>"),
+        ("<think>a</think><answer>2</answer>", "<think>a</think><answer>2</answer>"),
+        ("Paris.", "<think></think><answer>Paris.</answer>"),
+    ],
+)
+def test_the_house_shape(given: str, house: str) -> None:
+    assert to_house(given) == house
+
+
+def test_a_source_without_chats_says_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match="none of 1 rows has text in prompt and completion"):
+        read(tmp_path, [{"question": "Hi?"}])
