@@ -31,7 +31,7 @@ class PreferencesConfig(StageConfig):
     chat_dev: int = Field(56, ge=0, description="general prompts to choose settings on")
     chat_holdout: int = Field(144, ge=0, description="general prompts used for nothing but evaluation")
     safety: float = Field(0.5, ge=0, le=1, description="share of safety prompts among them, half of those harmful")
-    samples: int = Field(1024, ge=0, description="general chat in many hands, for the final SFT")
+    samples: int = Field(3072, ge=0, description="general chat in many hands, for the final SFT")
     good: float = Field(
         0.35, ge=0, le=1, description="share of the helpful samples that are right, complete and polite"
     )
