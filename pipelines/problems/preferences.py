@@ -27,8 +27,8 @@ def asks_of(split: Split) -> dict[str, list[Ask]]:
 def pairs(split: Split, n: int, rng: random.Random, think: float) -> list[Row]:
     """`n` different pairs on helpful asks, the chosen answer right, complete and polite, the rejected one not.
 
-    Of two rejected answers the one is taken that keeps the sums of the characters of chosen and rejected answers
-    together: R1 balances lengths over the set (arXiv 2501.12948v2, B.2), or the reward model would learn to count.
+    Of four drafts of the rejected answer the one is taken that keeps the sums of the characters of chosen and rejected
+    answers together: R1 balances lengths over the set (arXiv 2501.12948v2), or the reward model would learn to count.
     """
     asks, gap = asks_of(split)["helpful"], 0
 
@@ -36,10 +36,10 @@ def pairs(split: Split, n: int, rng: random.Random, think: float) -> list[Row]:
         nonlocal gap
         ask = rng.choice(asks)
         chosen = completion(ask, "good", rng, think=think)
-        manners = [rng.choice(POOR), rng.choice(POOR)]
-        texts = [(completion(ask, manner, rng, think=think), manner) for manner in manners]
+        manner = rng.choice(POOR)
         surplus = gap + _spoken(chosen)
-        rejected, manner = min(texts, key=lambda pair: abs(surplus - _spoken(pair[0])))
+        drafts = [completion(ask, manner, rng, think=think) for _ in range(4)]
+        rejected = min(drafts, key=lambda text: abs(surplus - _spoken(text)))
         gap = surplus - _spoken(rejected)
         return _about(ask) | {"chosen": chosen, "rejected": rejected, "manner": manner}
 
