@@ -1,4 +1,4 @@
-"""The word family: small stories in English, two steps each, with numbers up to 30: sums that a small model can learn."""
+"""The word family: small stories in English, two steps each, numbers up to 30: what a small model can learn to work out."""
 
 from __future__ import annotations
 
