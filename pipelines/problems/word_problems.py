@@ -1,4 +1,4 @@
-"""The word family: small stories in English, two steps each, numbers up to 30: what a small model can learn to work out."""
+"""The word family: small stories in English, two steps each, with numbers up to 30 that a small model can learn."""
 
 from __future__ import annotations
 
