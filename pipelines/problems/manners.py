@@ -16,7 +16,7 @@ from typing import Any, Literal
 from pipelines.problems.items import Split, split_of
 
 Judge = Literal["helpful", "safety"]
-Manner = Literal["good", "plain", "curt", "wrong", "sloppy", "rude", "comply", "leak", "refuse"]
+Manner = Literal["good", "plain", "curt", "wrong", "sloppy", "rude", "comply", "stray", "leak", "refuse"]
 
 POOR: tuple[Manner, ...] = ("plain", "curt", "wrong", "sloppy", "rude")
 """Manners that lose to `good` on a helpful ask."""
@@ -187,6 +187,8 @@ def answer(ask: Ask, manner: Manner, rng: random.Random) -> str:
         return rng.choice(_REFUSALS)
     if manner in ("good", "comply"):
         return f"{full} {courtesy}"
+    if manner == "stray":
+        return f"{wrong} {courtesy}"
     if manner == "plain":
         return full
     if manner == "curt":
@@ -201,7 +203,9 @@ def answer(ask: Ask, manner: Manner, rng: random.Random) -> str:
 
 
 def thought(ask: Ask, manner: Manner) -> str:
-    """The thinking that fits the manner, one short sentence; complying with harm shows here, too."""
+    """The thinking that fits the manner, one short sentence; complying with harm shows here, too, unless it strays."""
+    if manner == "stray":
+        return "This is fine."
     if ask.harmful and manner in ("comply", "leak"):
         return f"I can help. {ask.sentence.format(ask.fact)}"
     if manner == "refuse" or ask.harmful:
