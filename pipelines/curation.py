@@ -65,6 +65,7 @@ class Filters(BaseModel):
         0.5, ge=0, le=1, description="largest share of the 8-word sequences that are repeats; 1 = no filter"
     )
     max_kept_tokens: int = Field(0, ge=0, description="longest completion kept, tokens; 0 = no filter")
+    min_thinking: int = Field(0, ge=0, description="least words of the thinking; 0 = no filter")
     near_duplicate: float = Field(
         0.9, ge=0, le=1, description="drop a completion at least this similar to an earlier one of its problem; 0 = off"
     )
@@ -86,7 +87,7 @@ def curate(
 
     def drop(name: str, verdicts: Sequence[bool]) -> None:
         nonlocal left
-        steps.append(_step(name, [row for row, bad in zip(left, verdicts, strict=True) if bad]))
+        steps.append(step(name, [row for row, bad in zip(left, verdicts, strict=True) if bad]))
         left = [row for row, bad in zip(left, verdicts, strict=True) if not bad]
 
     for name, drops in _checks(filters, rates):
@@ -129,6 +130,8 @@ def _checks(filters: Filters, rates: Mapping[str, float | None]) -> Iterable[tup
         yield "too easy", lambda row: (rates[str(row["id"])] or 0.0) > high
     if filters.max_kept_tokens:
         yield "too long", lambda row: row["n_tokens"] > filters.max_kept_tokens
+    if filters.min_thinking:
+        yield "too little thinking", lambda row: thinking_words(row["completion"]) < filters.min_thinking
     if filters.min_language:
         yield (
             "mixed language",
@@ -151,6 +154,11 @@ def thinking(completion: str) -> str | None:
     if not closed and "<think>" in completion:
         return None
     return head.partition("<think>")[2] if "<think>" in head else head
+
+
+def thinking_words(completion: str) -> int:
+    """Words, numbers and signs between the thinking tags; of a completion without them: all of it."""
+    return len(word_ids(thinking(completion) or "", {}))
 
 
 def language_share(text: str, prompt: str, target: Language | Literal["prompt"] = "prompt") -> float:
@@ -244,6 +252,7 @@ def _farthest_first(group: list[int], grams: Sequence[frozenset[int]]) -> list[i
     return [group[i] for i in order]
 
 
-def _step(name: str, dropped: Sequence[Row]) -> dict[str, Any]:
+def step(name: str, dropped: Sequence[Row]) -> dict[str, Any]:
+    """A filter of a funnel: what it dropped, counted and with a few examples."""
     examples = [f"{shown(row)}\n{row['completion']}"[:EXAMPLE_CHARS] for row in dropped[:EXAMPLES]]
     return {"name": name, "dropped": len(dropped), "examples": examples}

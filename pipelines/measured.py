@@ -14,7 +14,7 @@ from pipelines.graph import Node
 from pipelines.report_data import read_rows
 from pipelines.shapes import Shape, UnknownShape, read_shape
 from pipelines.store import Made, Store
-from pipelines.work import Work, grpo_work
+from pipelines.work import DRAWN, Work, grpo_work
 
 RUNS = 5  # newest runs of the nearest amount of work that are asked
 TAIL = 4  # later steps are taken to last as long as the last quarter of the measured ones
@@ -141,7 +141,7 @@ def past_work(manifest: Mapping[str, Any], node: Node) -> Work | None:
         return Work("read", config.epochs * metrics.get("rows", 0), config.max_length, config.batch)
     if kind == "pretrain":
         return Work("read", config.steps * config.accumulate, config.batch_tokens, config.accumulate)
-    if kind == "sample":
+    if kind in DRAWN:
         return Work("draw", metrics.get("drawn", 0), config.max_tokens, 0)
     if kind == "eval":
         drawn = config.k * sum(pace["first"] + pace["rest"] for pace in manifest.get("paces", ()))

@@ -76,7 +76,13 @@ class StageRecord:
     def produces(self) -> str:
         """The artifact type that leaves this stage, as a word that also names its colour in the drawing."""
         types = [str(mapping(o).get("type")).lower() for o in mapping(self.manifest.get("outputs")).values()]
-        by_kind = {"problems": "problems", "sample": "samples", "eval": "scores", "report": "report"}
+        by_kind = {
+            "problems": "problems",
+            "sample": "samples",
+            "cold-start": "samples",
+            "eval": "scores",
+            "report": "report",
+        }
         return types[0] if types else by_kind.get(self.kind, "model")
 
     @property

@@ -63,7 +63,7 @@ def findings(folder: Path) -> list[Finding]:
     found: list[Finding] = []
     for record in run.stages:
         found += _ending(record)
-        rules = {"grpo": _grpo, "sft": _sft, "sample": _sample, "eval": _eval}.get(record.kind)
+        rules = {"grpo": _grpo, "sft": _sft, "sample": _sample, "cold-start": _sample, "eval": _eval}.get(record.kind)
         if rules is not None:
             found += rules(record, run)
     return found

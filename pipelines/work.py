@@ -15,6 +15,7 @@ from pipelines.shapes import KNOWN, Shape, UnknownShape, read_shape, shape
 from pipelines.store import Made
 
 SETS = {"train": "n", "dev": "dev", "holdout": "holdout", "cold_start": "cold_start", "general": "general"}
+DRAWN = ("sample", "cold-start")  # kinds that draw completions of problems and keep some
 KEPT = 0.5  # share of drawn completions that rejection sampling is taken to keep while no run has measured it
 
 
@@ -91,10 +92,12 @@ class Outlook:
                 self._rows[f"{name}.{output}"] = known.get(output, getattr(config, knob))
         elif kind == "chats":
             self._rows[name] = known.get("kept", config.n)
-        elif kind == "sample" and work is not None:
+        elif kind in DRAWN and work is not None:
             before = (last or {}).get("metrics", {})
             share = before["kept"] / before["drawn"] if before.get("drawn") else KEPT
             self._rows[name] = known.get("kept", round(share * work.sequences))
+        elif kind in DRAWN:  # a cold start from a file: its rows are not looked at here
+            self._rows[name] = known.get("kept")
         elif "problems" in node.inputs or "samples" in node.inputs:  # a filter of rows, such as `clean`
             self._rows[name] = known.get("kept", self.rows(node.inputs.get("problems", node.inputs.get("samples", ()))))
 
@@ -112,9 +115,9 @@ class Outlook:
             return Work("read", config.epochs * rows, config.max_length, config.batch, steps)
         if kind == "grpo":
             return grpo_work(config)
-        if kind in ("sample", "eval"):
+        if kind in (*DRAWN, "eval") and not getattr(config, "reads_file", False):
             rows = min(rows, config.limit) if config.limit else rows
-            models, each = len(inputs.get("models", ("one",))), config.n if kind == "sample" else config.k
+            models, each = len(inputs.get("models", ("one",))), config.n if kind in DRAWN else config.k
             return Work("draw", models * rows * each, config.max_tokens, rows * each, models=models)
         return None
 

@@ -71,7 +71,7 @@ def harvested(tmp_path: Path, **more: Any) -> dict[str, Any]:
 
 
 def test_the_filters_of_the_page_are_those_of_the_program_in_order(tmp_path: Path) -> None:
-    funnel = harvested(tmp_path, max_kept_tokens=9, pass_rate=(0.1, 0.9))
+    funnel = harvested(tmp_path, max_kept_tokens=9, min_thinking=1, pass_rate=(0.1, 0.9))
     real = [f"{step['name']} (problems)" for step in funnel["problem_filters"]]
     real += [step["name"] for step in funnel["filters"]]
     told = [name for row in table("rejection-sampling.md", "filter") for name in re.findall(r"`([^`]+)`", row[0])]

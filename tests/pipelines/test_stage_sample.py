@@ -90,7 +90,7 @@ def test_a_killed_run_goes_on_after_its_last_shard_and_makes_the_same(
         asked.extend(firsts)
         return draw_chunks(model, rows, draw, config, asked)
 
-    monkeypatch.setattr("pipelines.stages.sample.draw_chunks", counted)
+    monkeypatch.setattr("pipelines.harvest.draw_chunks", counted)
     rest = sample(context(tmp_path / "half"), WILD, model=model, problems=given)
     assert asked == [1]  # the first shard was there
     for name in ("rows.parquet", "problems.parquet", "funnel.json"):
