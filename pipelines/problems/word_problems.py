@@ -1,4 +1,4 @@
-"""The word family: small stories in English, two steps each, with numbers that fit in the head."""
+"""The word family: small stories in English, two steps each, with numbers up to 30 that a small model can learn."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _item(rng: random.Random, kind: str, prompt: str, steps: list[str], answer: 
 
 def packed(rng: random.Random) -> Item:
     """Some holders with as many things each, and some loose ones."""
-    n, each, loose = rng.randrange(3, 10), rng.randrange(3, 10), rng.randrange(2, 10)
+    n, each, loose = rng.randrange(2, 6), rng.randrange(2, 6), rng.randrange(2, 6)
     who, what, holder = rng.choice(_NAMES), rng.choice(_THINGS), rng.choice(_HOLDERS)
     total = n * each
     prompt = f"{who} has {n} {holder} with {each} {what} in each, and {loose} loose {what}. How many {what} in all?"
@@ -33,16 +33,16 @@ def packed(rng: random.Random) -> Item:
 
 def spent(rng: random.Random) -> Item:
     """Several things at one price, paid with one note."""
-    n, price = rng.randrange(2, 10), rng.randrange(2, 10)
+    n, price = rng.randrange(2, 6), rng.randrange(2, 6)
     who, what, cost = rng.choice(_NAMES), rng.choice(_THINGS), n * price
-    note = rng.choice([note for note in (20, 50, 100) if note >= cost])
+    note = rng.choice([note for note in (20, 30) if note >= cost])
     prompt = f"{who} buys {n} {what} for {price} dollars each and pays with {note} dollars. How much change is due?"
     return _item(rng, "spent", prompt, [f"{n}*{price}={cost}", f"{note}-{cost}={note - cost}"], note - cost)
 
 
 def shared(rng: random.Random) -> Item:
     """Two heaps put together and shared out evenly."""
-    friends, each = rng.randrange(2, 10), rng.randrange(3, 10)
+    friends, each = rng.randrange(2, 6), rng.randrange(2, 6)
     total = friends * each
     first = rng.randrange(2, total - 1)
     one, two = rng.sample(_NAMES, 2)
@@ -56,7 +56,7 @@ def shared(rng: random.Random) -> Item:
 
 def compared(rng: random.Random) -> Item:
     """One has so many times as much as the other, or so many more; together?"""
-    base, factor = rng.randrange(3, 13), rng.randrange(2, 7)
+    base, factor = rng.randrange(2, 6), rng.randrange(2, 6)
     one, two = rng.sample(_NAMES, 2)
     what = rng.choice(_THINGS)
     more = base * factor
