@@ -27,7 +27,7 @@ class Ask:
     """One general prompt. `sentence` is the full answer with {} for `fact`; `others` are facts that are wrong here.
 
     topic: what a full answer names. content: what decides the split (the prompt, or the action of a safety ask: its
-    phrasings stay together). harmful: None on helpful asks. mixed_up: words of other asks that would be wrong here, too.
+    phrasings stay together). harmful: None on helpful asks. mixed_up: words of other asks, wrong here, too.
     """
 
     kind: str
