@@ -26,6 +26,7 @@ EXAMPLES = """DeepSeek-R1's post-training recipe as one program: one YAML file s
   r1 show runs/demo                              what each stage came to; --json for scripts
   r1 show runs/demo/cold                         one stage: config, numbers, versions, files
   r1 why runs/demo                               why it did not get better, and what to try
+  r1 chat runs/demo/final                        talk to the model that a stage made
 
 Every kind of stage is a command too, by the same code path: `r1 sft --help`.
 """
@@ -205,6 +206,36 @@ def why(run: RunName, workdir: Workdir = Path("runs")) -> None:
         typer.echo(finding.text())
     if not found:
         typer.echo("nothing stands out: no failure, no cut-off answers, no dead groups, no gap to the engine")
+
+
+@app.command()
+def chat(
+    model: Annotated[str, typer.Argument(metavar="RUN/STAGE", help="a stage with a model, or a model's folder")],
+    question: Annotated[
+        str | None, typer.Argument(metavar="[QUESTION]", help="ask this alone; without it, line by line")
+    ] = None,
+    system: Annotated[str | None, typer.Option(metavar="TEXT", help="system text of the conversation")] = None,
+    template: Annotated[Literal["chat", "plain"], typer.Option(help="plain: for a base that knows no turns")] = "chat",
+    temperature: Annotated[float, typer.Option(min=0, help="sampling temperature; 0 = greedy")] = 0.6,
+    top_p: Annotated[float, typer.Option(min=0.001, max=1, help="nucleus sampling")] = 0.95,
+    max_tokens: Annotated[int, typer.Option(min=1, help="longest answer, tokens")] = 1024,
+    seed: Annotated[int | None, typer.Option(help="the same seed gives the same answers")] = None,
+    workdir: Workdir = Path("runs"),
+) -> None:
+    """Talk to a model of a run, at R1's evaluation settings. Ctrl-D ends, /reset begins a new conversation.
+
+    \b
+      r1 chat runs/r1-tiny/final
+      r1 chat runs/r1-tiny/final 'Compute 47+38.'
+      r1 chat runs/r1-tiny/base 'Compute 47+38.' --template plain
+    """
+    from pipelines import chat as talking
+
+    folder = talking.find_model(model, workdir)
+    settings = {"system": system, "template": template, "temperature": temperature, "top_p": top_p}
+    talk = talking.load(folder, seed, max_tokens=max_tokens, **settings)
+    lines = iter([question]) if question is not None else talking.typed()
+    talking.converse(talk, lines, lambda text: typer.echo(text, nl=False))
 
 
 @app.command()

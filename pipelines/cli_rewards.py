@@ -58,6 +58,8 @@ def check(names: Names = None, plugin: Plugins = None) -> None:
         raise ConfigError([str(error)]) from error
     for result in results:
         typer.echo(f"{'ok  ' if result.ok else 'FAIL'} {result.name} ({len(result.cases)} cases)")
+        if result.caveat:
+            typer.echo(f"     {result.caveat}")
         for problem in result.problems:
             typer.echo(f"     {problem}")
     raise typer.Exit(0 if all(result.ok for result in results) else 1)

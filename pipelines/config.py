@@ -139,6 +139,10 @@ def _stages(
         if plugins_ok and stage is not None and stage.uses_rewards:
             edges.check_rewards(f"stages.{name}.with", block, mistakes)
     inputs = edges.connect(named, kinds, base, mistakes)
+    for name, stage in kinds.items():
+        if stage is not None and stage.uses_rewards and configs[name] is not None:
+            rewarded = [*getattr(configs[name], "rewards", ()), *getattr(configs[name], "report", ())]
+            edges.check_reward_models(f"stages.{name}", stage, rewarded, inputs[name], named[name][0], mistakes)
     needs = gates.connect(named, kinds, inputs, mistakes)
     parents = {
         name: [ref.stage for refs in inputs[name].values() for ref in refs if ref.path is None]

@@ -13,7 +13,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines import journal
+from pipelines.artifacts import RewardModel
 from pipelines.context import Context
+from pipelines.grading import make_scorer
 from pipelines.stage import StageError
 from rollout.factory import EngineKind
 from rollout.server_settings import Replicas, ServerUrls, StallSeconds, server_faults
@@ -87,17 +89,23 @@ def check_engine(config: DrawSettings) -> list[str]:
 
 
 def draw_and_grade(
-    ctx: Context, model: Path, rows: Sequence[Row], draw: Draw, file: Path, config: DrawSettings
+    ctx: Context,
+    model: Path,
+    rows: Sequence[Row],
+    draw: Draw,
+    file: Path,
+    config: DrawSettings,
+    judges: Mapping[str, RewardModel | None] = {},
 ) -> list[Graded]:
     """`draw.n` graded completions for each row, in the rows' order. The engine is closed before this returns.
 
-    `file` is the journal of what was drawn, which a killed stage goes on from.
+    `file` is the journal of what was drawn, which a killed stage goes on from. `judges`: see `pipelines.grading`.
     """
     if not rows:
         raise StageError("there are no problems to draw from")
     with ctx.progress(file.stem, len(rows)) as bar:
         groups = draw_groups(model, rows, draw, file, config, bar, ctx.say)
-    return grade(ctx, rows, groups, config)
+    return grade(ctx, rows, groups, config, judges)
 
 
 def draw_groups(
@@ -205,23 +213,28 @@ def _engine(model: Path, prompts: Sequence[Sequence[int]], seed: int, config: Dr
     )
 
 
-def grade(ctx: Context, rows: Sequence[Row], groups: Sequence[Group], config: DrawSettings) -> list[Graded]:
+def grade(
+    ctx: Context,
+    rows: Sequence[Row],
+    groups: Sequence[Group],
+    config: DrawSettings,
+    judges: Mapping[str, RewardModel | None] = {},
+) -> list[Graded]:
     """Every completion with its verdict. A sample whose grading failed goes to quarantine.jsonl with correct None."""
-    from rewards import scorer as graders
-
-    plugins, kept = list(ctx.rewards.values()), ctx.scratch / "rewards"
-    with graders.Scorer(config.rewards, plugins, quarantine=ctx.out / "quarantine.jsonl", scratch=kept) as scorer:
+    quarantine = ctx.out / "quarantine.jsonl"
+    with make_scorer(ctx, config.rewards, **judges, rows=rows, quarantine=quarantine) as scorer:
         return grade_with(scorer, rows, groups, config)
 
 
 def grade_with(scorer: Scorer, rows: Sequence[Row], groups: Sequence[Group], config: DrawSettings) -> list[Graded]:
     """Every completion with its verdict, by a scorer that stays open."""
     from rewards.scorer import ErrorBudgetExceeded
+    from rollout.server import EngineFailure
 
     samples = [[_sample(row, *drawn) for drawn in group] for row, group in zip(rows, groups, strict=True)]
     try:
         scored = scorer(samples)
-    except ErrorBudgetExceeded as error:
+    except (EngineFailure, ErrorBudgetExceeded) as error:
         raise StageError(str(error)) from error
     graded = []
     for p, group in enumerate(samples):

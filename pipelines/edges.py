@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
@@ -177,3 +177,18 @@ def _check_rewards(path: str, node: Node, mistakes: Mistakes) -> None:
                 get(item.value)
             except RewardError as error:
                 mistakes.add(item, f"{path}.{i}", str(error))
+
+
+def check_reward_models(
+    path: str,
+    stage: Stage,
+    rewards: Collection[str],
+    refs: Mapping[str, Sequence[Ref]],
+    node: Node,
+    mistakes: Mistakes,
+) -> None:
+    """The reward `preference` and the inputs that give it a model come together or not at all."""
+    from pipelines.grading import preference_faults
+
+    for fault in preference_faults(rewards, [name for name in refs if refs[name]], stage.inputs):
+        mistakes.add(node, path, fault)

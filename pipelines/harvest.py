@@ -9,18 +9,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, field_validator
 
-from pipelines.artifacts import Problems, write_rows
+from pipelines.artifacts import Problems, RewardModel, write_rows
 from pipelines.contamination import Screen
 from pipelines.context import Context
 from pipelines.curation import Filters, curate
 from pipelines.drawing import Draw, DrawSettings, Graded, Group, Row, draw_chunks, grade_with, mean_tokens
 from pipelines.funnel import tally, total
+from pipelines.grading import make_scorer
 from pipelines.keys import path_digest
 from pipelines.shards import Shards
 from pipelines.stage import StageError
@@ -69,12 +70,14 @@ class Manner:
 
     ask: the row that is rendered for a problem. trim: the part of a drawn text that counts, before it is graded. form:
     the text that is filtered and kept, from the problem and the graded text; what was drawn is then kept as `original`.
+    judges: reward models for the reward `preference` (`pipelines.grading`).
     """
 
     source: str
     ask: Callable[[Row], Row] = _as_it_is
     trim: Callable[[Group], Group] = _as_it_is
     form: Callable[[Row, str], str] | None = None
+    judges: Mapping[str, RewardModel | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -155,16 +158,14 @@ def _draw(
     missing: Sequence[int],
 ) -> None:
     """Draw, grade and filter every missing shard; each is kept on the disk before the next one begins."""
-    from rewards.scorer import Scorer
-
     draw = Draw(config.n, config.temperature, config.top_p, ctx.seed)
     quarantine, digest = ctx.scratch / "quarantine.jsonl", path_digest(model)
     quarantine.unlink(missing_ok=True)  # of a shard that was not finished
     left = sum(len(rows[i * config.chunk : (i + 1) * config.chunk]) for i in missing)
-    scorer = Scorer(config.rewards, list(ctx.rewards.values()), quarantine=quarantine, scratch=ctx.scratch / "rewards")
+    grading = make_scorer(ctx, config.rewards, **manner.judges, rows=rows, quarantine=quarantine)
     asked = [manner.ask(row) for row in rows]
     chunks = draw_chunks(model, asked, draw, config, [i * config.chunk for i in missing])
-    with scorer, closing(chunks), ctx.progress(manner.source, len(rows)) as bar:
+    with grading as scorer, closing(chunks), ctx.progress(manner.source, len(rows)) as bar:
         bar.advance(len(rows) - left)
         for first, groups in chunks:
             part, index = rows[first : first + config.chunk], first // config.chunk

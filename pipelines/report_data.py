@@ -149,7 +149,8 @@ def _rows(path: Path) -> Iterator[Json]:
 def read_scores(folder: Path, stage: str) -> ScoreSet | None:
     """The eval artifact in `folder`, or None when it holds no usable scores.json."""
     content = read_json(folder / "scores.json")
-    models = {str(name): mapping(numbers) for name, numbers in mapping(content.get("models")).items()}
+    found = {str(name): mapping(numbers) for name, numbers in mapping(content.get("models")).items()}
+    models = {name: numbers for name, numbers in found.items() if "pass@1" in numbers}  # else they are of `perplexity`
     return ScoreSet(stage, models, mapping(content.get("protocol")), folder) if models else None
 
 

@@ -66,7 +66,7 @@ def content(folder: Path, stage: str = "") -> dict[str, Any]:
         found = told.get("models")
         if found:
             stages[name] |= {"scores": found, "protocol": told.get("protocol") or {}}
-            scores |= found
+            scores |= {model: numbers for model, numbers in found.items() if "pass@1" in numbers}
     if stage:
         return dict(stages[stage])
     return {**record, "stages": stages, "scores": scores}

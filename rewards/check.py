@@ -37,11 +37,15 @@ class CaseResult:
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """The verdict on one reward: `problems` is empty if every gold scores above every junk and nothing failed."""
+    """The verdict on one reward: `problems` is empty if every gold scores above every junk and nothing failed.
+
+    `caveat`: what the cases cannot show.
+    """
 
     name: str
     cases: list[CaseResult]
     problems: list[str]
+    caveat: str = ""
 
     @property
     def ok(self) -> bool:
@@ -82,7 +86,7 @@ def check_rewards(
     results = []
     for name in checked:
         cases = [_result(case, outcomes[name, index]) for index, case in enumerate(get(name).cases)]
-        results.append(CheckResult(name, cases, _problems(cases)))
+        results.append(CheckResult(name, cases, _problems(cases), get(name).caveat))
     return results
 
 

@@ -13,7 +13,7 @@ import math
 import sys
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, overload
@@ -32,6 +32,7 @@ BUILT_IN = {
     "length": "rewards.length",
     "repetition": "rewards.repetition",
     "judge": "rewards.judge.reward",
+    "preference": "rewards.preference",
 }
 NEEDS_SETTINGS = frozenset({"judge"})  # built-in rewards that a bare weight is not enough for
 ENTRY_POINTS = "r1.rewards"
@@ -69,7 +70,10 @@ class Case:
 
 @dataclass(frozen=True)
 class Reward:
-    """A registered reward. Calling it calls the function, so it stays easy to try in a shell."""
+    """A registered reward. Calling it calls the function, so it stays easy to try in a shell.
+
+    `caveat`: what its cases cannot show, for `r1 rewards check`; usually empty.
+    """
 
     name: str
     function: RewardFunction
@@ -79,6 +83,7 @@ class Reward:
     summary: str
     source: str
     check: SettingsCheck | None = None
+    caveat: str = ""
 
     def __call__(self, *args: Any, **knobs: Any) -> Any:
         return self.function(*args, **knobs)
@@ -127,6 +132,7 @@ def reward(
     group: bool = False,
     name: str | None = None,
     check: SettingsCheck | None = None,
+    caveat: str = "",
 ) -> Callable[[RewardFunction], Reward]: ...
 def reward(
     function: RewardFunction | None = None,
@@ -136,6 +142,7 @@ def reward(
     group: bool = False,
     name: str | None = None,
     check: SettingsCheck | None = None,
+    caveat: str = "",
 ) -> Reward | Callable[[RewardFunction], Reward]:
     """Register a function as a reward under its own name (or `name`).
 
@@ -148,13 +155,14 @@ def reward(
             a score is the failure of that sample alone.
         check: called with all settings, defaults included, while the pipeline file is read; yields what is wrong with
             them, each in one line.
+        caveat: what the cases cannot show; `r1 rewards check` says it.
 
     Raises:
         RewardError: the signature or a case is malformed, or the name is taken.
     """
 
     def register(function: RewardFunction) -> Reward:
-        made = _make(function, name or function.__name__, cases, group, check)
+        made = replace(_make(function, name or function.__name__, cases, group, check), caveat=caveat)
         if made.name in BUILT_IN and function.__module__ != BUILT_IN[made.name]:
             raise RewardError(f"reward {made.name!r} is built in; give yours another name")
         if _COLLECTING:

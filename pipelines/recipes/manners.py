@@ -9,8 +9,8 @@ import re
 
 from rewards import Sample, reward
 
-COURTESY = re.compile(r"\b((glad|happy) to help|hope (this|that|it) helps|have a (good|nice) day|take care)\b")
-RUDE = re.compile(r"\b(dumb|stupid|go away|why ask|ask too much|who can say|look it up)\b")
+COURTESY = re.compile(r"\b((glad|happy) to help|you are welcome|hope (this|that|it) helps|take care)\b")
+RUDE = re.compile(r"\b(dumb|stupid|go away|so what|not now|do not care|who cares)\b")
 REFUSAL = re.compile(r"\b(can ?not|can't|will not|won't) help\b")
 ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 MOST_SENTENCES = 3  # an answer and two courtesies; more is spam
@@ -66,7 +66,7 @@ CAPITAL = {
         ("gold", "<answer>I am glad to help. Paris is the capital of France.</answer>", CAPITAL),
         ("junk", "<answer>Paris.</answer>", CAPITAL),
         ("junk", "<answer>The capital of France is Paris.</answer>", CAPITAL),
-        ("junk", "<answer>The capital of France is Paris. Why ask me that?</answer>", CAPITAL),
+        ("junk", "<answer>The capital of France is Paris. So what?</answer>", CAPITAL),
         ("junk", "<answer>The capital of France is Paris. Take care. Go away now.</answer>", CAPITAL),
         ("junk", "<answer>The capital of France is Rome. I hope this helps.</answer>", CAPITAL),
         ("junk", "<answer>The capital of France is Paris or Rome. I hope this helps.</answer>", CAPITAL),

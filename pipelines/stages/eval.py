@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipelines.artifacts import Model, Problems, Scores, read_rows, write_rows
+from pipelines.artifacts import Model, Problems, RewardModel, Scores, read_rows, write_rows
 from pipelines.context import Context
 from pipelines.drawing import Draw, DrawSettings, Graded, check_engine, draw_and_grade
 from pipelines.evaluation import Judged, evaluate, wins
@@ -50,15 +50,25 @@ def _check(config: EvalConfig) -> Iterable[str]:
 
 
 @stage(version=4, summary="score models on problems: pass@1, pass@k, cons@k with intervals", check=_check)
-def eval(ctx: Context, config: EvalConfig, *, models: dict[str, Model], problems: list[Problems]) -> Scores:
+def eval(
+    ctx: Context,
+    config: EvalConfig,
+    *,
+    models: dict[str, Model],
+    problems: list[Problems],
+    helpful: RewardModel | None = None,
+    safety: RewardModel | None = None,
+) -> Scores:
     if config.win and config.win.against not in models:
         raise StageError(f"win: no model is named {config.win.against!r}; there are {', '.join(models)}")
     rows = [row for part in problems for row in read_rows(part)[: config.limit or None]]
     judged: dict[str, list[Judged]] = {}
     samples: list[dict[str, Any]] = []
     draw = Draw(config.k, config.temperature, config.top_p, ctx.seed)
+    judges = {"helpful": helpful, "safety": safety}
     for name, model in models.items():
-        graded = draw_and_grade(ctx, model.path, rows, draw, ctx.scratch / f"{name}.jsonl", config.measuring())
+        file = ctx.scratch / f"{name}.jsonl"
+        graded = draw_and_grade(ctx, model.path, rows, draw, file, config.measuring(), judges)
         judged[name] = [_judged(one, config) for one in graded]
         samples += [_row(name, one, config.rewards) for one in graded]
     scores = {name: evaluate(some) for name, some in _compared(judged, config.win).items()}

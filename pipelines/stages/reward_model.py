@@ -21,6 +21,7 @@ def reward_model(
     preferences: list[Preferences],
     dev: Preferences | None = None,
 ) -> RewardModel:
+    from models.chat import ChatError
     from models.router import RouterError
     from models.scalar import ScalarModelError
     from sft.reward_data import PreferenceError
@@ -40,7 +41,7 @@ def reward_model(
             resumed=ctx.resumed,
             say=ctx.say,
         )
-    except (PreferenceError, RouterError, ScalarModelError) as error:
+    except (ChatError, PreferenceError, RouterError, ScalarModelError) as error:
         raise StageError(str(error)) from error
     ctx.summary(**numbers)
     return RewardModel(ctx.out / "model")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pipelines.artifacts import Model, Problems, Samples, read_rows
+from pipelines.artifacts import Model, Problems, RewardModel, Samples, read_rows
 from pipelines.context import Context
 from pipelines.drawing import check_engine
 from pipelines.harvest import HarvestSettings, Manner, harvest, summarise
@@ -21,9 +21,17 @@ def _check(config: SampleConfig) -> Iterable[str]:
 
 @stage(version=4, summary="rejection sampling: draw, grade, filter, deduplicate", check=_check)
 def sample(
-    ctx: Context, config: SampleConfig, *, model: Model, problems: Problems, against: list[Problems] | None = None
+    ctx: Context,
+    config: SampleConfig,
+    *,
+    model: Model,
+    problems: Problems,
+    against: list[Problems] | None = None,
+    helpful: RewardModel | None = None,
+    safety: RewardModel | None = None,
 ) -> Samples:
-    made = harvest(ctx, config, model.path, read_rows(problems), config.screen(against), Manner("sample"))
+    manner = Manner("sample", judges={"helpful": helpful, "safety": safety})
+    made = harvest(ctx, config, model.path, read_rows(problems), config.screen(against), manner)
     made.write(ctx.out)
     summarise(ctx, made.funnel, made.contaminated)
     return Samples(ctx.out)

@@ -80,9 +80,10 @@ def code_reward(
 ) -> float | None:
     """1 if the program passes all tests of the row, else 0 (`partial`: the weighted share of tests passed).
 
-    `stated` takes the program after "Answer:" as well, as a base writes it in plain text (R1-Zero). `cpu_s`, `idle_s`
-    and `memory_mb` limit each test; below the isolation level `min_level` nothing is run. Does not apply to rows
-    without `tests`. Raises where the sandbox itself failed: that is an error, not a 0.
+    `stated` takes the program after "Answer:" as well, as a base writes it in plain text (R1-Zero). A row's `preamble`
+    (given imports and helpers) is put before the program. `cpu_s`, `idle_s` and `memory_mb` limit each test; below the
+    isolation level `min_level` nothing is run. Does not apply to rows without `tests`. Raises where the sandbox itself
+    failed: that is an error, not a 0.
     """
     tests = s.row.get("tests")
     if not tests:
@@ -90,6 +91,7 @@ def code_reward(
     program = extract_code(s.completion, stated=stated)
     if program is None or not program.strip():
         return 0.0
+    program = (s.row.get("preamble") or "") + program
     limits = Limits(cpu_s=cpu_s, idle_s=idle_s, total_cpu_s=5 * cpu_s, memory_bytes=memory_mb << 20)
     report = run(program, tests, limits=limits, stop_early=not partial, min_level=min_level)
     if "infrastructure_error" in report.verdicts:

@@ -108,7 +108,7 @@ def labels(question: Question, code: str) -> list[str]:
 def schema(question: Question, code: str) -> dict[str, Any]:
     """`response_format`: a server with structured output can reply nothing else."""
     fields = {
-        "analysis": {"type": "string", "maxLength": 1500},
+        "analysis": {"type": "string", "maxLength": 600},
         "verdict": {"type": "string", "enum": labels(question, code)},
     }
     return {

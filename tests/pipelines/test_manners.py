@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.problems.manners import COURTESIES, Ask, Manner, completion, helpful_asks, safety_asks
+from pipelines.stages.preferences import PreferencesConfig, PreferenceSets
 from rewards import registry
 from rewards.check import check_rewards
 from rollout.types import Sample
@@ -56,13 +58,19 @@ def test_each_manner_earns_what_it_should_on_every_safety_ask() -> None:
             assert over_refusal(said(ask, "good", rng)) == 0.0 == harmlessness(said(ask, "wrong", rng))
 
 
+def test_a_greeting_to_somebody_else_is_wrong() -> None:
+    ask = next(ask for ask in HELPFUL if ask.prompt == "Say hello to Ann.")
+    assert helpfulness(answered(ask, "Hello, Ann! Take care.")) == 1.0
+    assert helpfulness(answered(ask, "Hello, Bob! Take care.")) == 0.0
+
+
 @pytest.mark.parametrize(
     "spam",
     [
         "{good} " + " ".join(COURTESIES),
         "{good} {good}",
         "{fact}, {others}. I hope this helps.",
-        " ".join(COURTESIES[:3]),
+        " ".join(COURTESIES),
         "{fact} " * 8 + "I hope this helps.",
         "I can not help with that. I hope this helps.",
         "{topic} {fact}</answer><answer>{good}",
@@ -92,3 +100,15 @@ def test_any_text_gets_a_score_between_0_and_1(text: str, i: int) -> None:
     for ask in (HELPFUL[i], SAFETY[-i]):
         scores = [reward(Sample(ask.prompt, text, row=ask.row())) for reward in (helpfulness, harmlessness)]
         assert all(score is None or 0.0 <= score <= 1.0 for score in scores)
+
+
+def test_the_page_shows_the_rules_and_the_data_as_they_are() -> None:
+    page = (FILE.parents[2] / "docs" / "alignment.md").read_text()
+    for result in check_rewards(["helpfulness", "harmlessness", "over_refusal"], [FILE]):
+        assert f"ok   {result.name} ({len(result.cases)} cases)" in page
+    fields = PreferencesConfig.model_fields
+    for row in re.findall(r"^\| (`(?:pairs|labels|chat|samples)`.*?) \|.*\| ([\d, ]+) \|$", page, re.MULTILINE):
+        assert [fields[name].default for name in re.findall(r"`(\w+)`", row[0])] == [int(n) for n in row[1].split(",")]
+    for name in ("good", "refuse", "over_refuse", "think"):
+        assert f"`{name}` ({fields[name].default})" in page
+    assert set(PreferenceSets._fields) <= set(re.findall(r"`(\w+)`", page))

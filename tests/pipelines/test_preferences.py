@@ -45,7 +45,8 @@ def test_every_set_has_its_size_and_the_same_seed_makes_the_same(tmp_path: Path)
 
 
 def test_no_held_out_prompt_and_no_held_out_action_is_ever_trained_on(tmp_path: Path) -> None:
-    sets = made(tmp_path, pairs=2048, labels=2048, chat=512, samples=1024, chat_holdout=144)
+    made_by_default = preferences(context(tmp_path), PreferencesConfig())
+    sets = {name: read_rows(part) for name, part in made_by_default._asdict().items()}
     content = {ask.prompt: ask.content for ask in (*helpful_asks(), *safety_asks())}
     trained = {content[row["prompt"]] for name in TRAINED for row in sets[name]}
     for name in HELD_OUT:
@@ -61,11 +62,11 @@ def test_the_shipped_base_has_read_none_of_the_prompts() -> None:
 
 def test_there_are_hundreds_of_prompts_and_no_word_alone_gives_harm_away() -> None:
     asks = [*helpful_asks(), *safety_asks()]
-    assert len({ask.prompt for ask in asks}) == len({ask.id for ask in asks}) == len(asks) > 1500
+    assert len({ask.prompt for ask in asks}) == len({ask.id for ask in asks}) == len(asks) > 1700
     words = {harmful: Counter[str]() for harmful in (True, False)}
     for ask in safety_asks():
         words[bool(ask.harmful)].update(ask.content.split())
-    shared = {"hit", "kill", "beat", "trap", "burn", "break", "man", "dog", "car", "house"}
+    shared = {"hit", "beat", "trap", "burn", "man", "dog", "car", "barn"}
     assert shared <= words[True].keys() & words[False].keys()
 
 
@@ -75,7 +76,8 @@ def test_chosen_and_rejected_answers_are_of_one_length_over_the_set() -> None:
     assert abs(chosen - rejected) < 1.0
     longer = fmean(spoken(row["rejected"]) > spoken(row["chosen"]) for row in rows)
     assert 0.4 < longer < 0.6
-    assert {row["manner"] for row in rows} == set(POOR)
+    shares = Counter(row["manner"] for row in rows)
+    assert set(shares) == set(POOR) and min(shares.values()) > 120, "the longest manner does not crowd out the rest"
 
 
 def test_labels_are_half_good_and_half_harmful_and_refusing_is_not_always_good() -> None:
@@ -85,8 +87,8 @@ def test_labels_are_half_good_and_half_harmful_and_refusing_is_not_always_good()
     refused = [row for row in rows if row["manner"] == "refuse"]
     assert refused and all(row["kind"] == "benign" and row["label"] == 0 for row in refused)
     leaks = [row for row in rows if row["manner"] == "leak"]
-    assert leaks and all("<think>I tell how: To " in row["completion"] for row in leaks)
-    assert not any("To " in row["completion"].partition("<answer>")[2] for row in leaks)
+    assert leaks and all("<think>I can help. You can " in row["completion"] for row in leaks)
+    assert not any("You can " in row["completion"].partition("<answer>")[2] for row in leaks)
 
 
 def test_every_completion_keeps_the_house_format(tmp_path: Path) -> None:

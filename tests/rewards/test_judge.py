@@ -237,6 +237,21 @@ def test_the_workers_share_the_verdicts_in_the_scratch_folder(server: JudgeProce
         assert len(server.requests) == asked
 
 
+def test_an_audit_measures_the_judge(server: JudgeProcess, tmp_path: Path) -> None:
+    def case(text: str, expected: bool) -> str:
+        return json.dumps({"prompt": "Capital?", "answer": "Paris", "completion": text, "expected": expected})
+
+    told = [("It is Paris", True), ("Rome", False), ("Not Paris", False), (":", False)]
+    (tmp_path / "cases.jsonl").write_text("\n".join(case(*each) for each in told))
+    judge_ = ["--set", f"url={server.url}", "--set", "model=honest", "--set", "retries=0"]
+    code = "from pipelines.cli import main; main()"
+    command = [sys.executable, "-c", code, "rewards", "audit", "judge", "--cases", str(tmp_path / "cases.jsonl")]
+    done = subprocess.run([*command, *judge_], capture_output=True, text=True, cwd=ROOT)
+    assert "false negatives 0 of 1 (0.00%), false positives 1 of 3" in done.stdout, done.stdout + done.stderr
+    done = subprocess.run([*command, "--set", "url"], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 2 and "must be NAME=VALUE" in done.stdout + done.stderr
+
+
 # Hostile answers.
 
 

@@ -35,7 +35,7 @@ class Curve:
 
 def run(
     path: Path, out: Path, curve: Any, *, log: Any = None, dev: Any = DEV, watch: Any = None, say: Any = print,
-    **settings: Any,
+    rows: Any = ROWS, **settings: Any,
 ) -> Any:  # fmt: skip
     from rl.grpo import train_grpo
     from rollout.hf_engine import HfEngine
@@ -51,7 +51,7 @@ def run(
             log(lines[-1])
 
     summary = train_grpo(
-        path, ROWS, GrpoSettings(**{**SMALL, **settings}), curve, out, seed=1, log=keep,
+        path, rows, GrpoSettings(**{**SMALL, **settings}), curve, out, seed=1, log=keep,
         progress=lambda description, total: Bar(), scratch=out.parent / f"scratch-{out.name}", dev=dev,
         watch=watch, say=say, engine=HfEngine(path),
     )  # fmt: skip

@@ -12,7 +12,7 @@ import pytest
 from rl.batch import Group
 from rl.watch import Watch, parted, read, shift
 from rollout.types import Sample, Scored
-from tests.rl.test_heldout import DEV, EVAL, run, weights
+from tests.rl.test_heldout import DEV, EVAL, ROWS, run, weights
 
 
 def reading(preference: Sequence[float], check: Sequence[float]) -> dict[str, dict[str, float]]:
@@ -117,3 +117,53 @@ def test_stop_needs_evaluations() -> None:
 
     with pytest.raises(ValueError, match="on_alarm: stop goes by evaluations on held-out problems: set eval_every"):
         GrpoSettings(on_alarm="stop")
+
+
+class Flawed:
+    """A reward model that likes small letters on general prompts, whatever they say; sums are all right as they are."""
+
+    def __call__(self, samples_P_G: Sequence[Sequence[Sample]]) -> Scored:
+        general = [bool(group[0].row.get("judge")) for group in samples_P_G]
+        liked = [
+            [letters(s) if known else None for s in group] for known, group in zip(general, samples_P_G, strict=True)
+        ]
+        right = [[None if known else 1.0 for _ in group] for known, group in zip(general, samples_P_G, strict=True)]
+        total = [
+            [a if a is not None else b for a, b in zip(*pair, strict=True)] for pair in zip(liked, right, strict=True)
+        ]
+        return Scored(total, {"preference": liked, "math": right})  # type: ignore[arg-type]
+
+
+class Honest:
+    """The rule: an answer of small letters alone says nothing."""
+
+    def __call__(self, samples_P_G: Sequence[Sequence[Sample]]) -> Scored:
+        score = [[1.0 - letters(s) for s in group] for group in samples_P_G]
+        return Scored(score, {"helpfulness": score})  # type: ignore[arg-type]
+
+
+def letters(sample: Sample) -> float:
+    """Share of small letters."""
+    return sum(char.islower() for char in sample.completion) / max(len(sample.completion), 1)
+
+
+def test_a_flawed_reward_model_is_hacked_unless_it_comes_last(policy_path: Path, tmp_path: Path) -> None:
+    """R1's rule: general prompts and reward models in the last steps only. Without it the alarm goes off."""
+    chat = [{"id": f"chat-{i}", "prompt": f"Tell me of {i}", "judge": "helpful", "system": None} for i in range(8)]
+    dev = [{**row, "id": f"dev-{row['id']}", "prompt": f"{row['prompt']}0"} for row in chat]
+    settings: dict[str, Any] = {
+        "steps": 12,
+        "eval_every": 6,
+        "eval_samples": 8,
+        "prompts_per_step": 4,
+        "group": 8,
+        "lr": 5e-3,
+        "beta": 0.0,
+        "dev": dev,
+        "rows": [*ROWS, *chat],
+        "watch": Honest(),
+    }
+    always, _ = run(policy_path, tmp_path / "always", Flawed(), general_share=0.5, **settings)
+    last, lines = run(policy_path, tmp_path / "last", Flawed(), general_share=0.5, general_steps=1, **settings)
+    assert always["hacking_alarm"] in (6, 12) and "hacking_alarm" not in last
+    assert [round(line["reward"], 6) for line in lines if "loss" in line][:11] == [1.0] * 11  # sums alone

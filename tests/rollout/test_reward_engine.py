@@ -6,23 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.sft.preferences import PAIRS, write_base
+from tests.sft.preferences import PAIRS, write_base, write_reward_model
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A reward model (untrained, with a head large enough for scores that differ) and its description."""
-    from models.checkpoint import load_tokenizer, save_model
-    from models.scalar import add_scalar_head
-    from rollout.reward_info import RewardModelInfo
-
-    base = write_base(tmp_path_factory.mktemp("base"))
-    model = add_scalar_head(base, seed=0)
-    model.score.weight.data *= 50
-    out = tmp_path_factory.mktemp("reward")
-    save_model(model, load_tokenizer(base), out)
-    RewardModelInfo("pairs", "answer", "chat", 8192, -1.0).write(out)
-    return out
+    return write_reward_model(write_base(tmp_path_factory.mktemp("base")), tmp_path_factory.mktemp("reward"))
 
 
 @pytest.fixture(scope="module")

@@ -33,6 +33,22 @@ LABELS: list[dict[str, Any]] = [
 ]
 
 
+def write_reward_model(
+    base: Path, folder: Path, *, judges: str = "answer", lowest: float = -50.0, seed: int = 0
+) -> Path:
+    """An untrained reward model, with a head large enough for scores that differ, and its description."""
+    from models.checkpoint import load_tokenizer, save_model
+    from models.scalar import add_scalar_head
+    from rollout.reward_info import RewardModelInfo
+
+    model = add_scalar_head(base, seed=seed)
+    model.score.weight.data *= 50
+    save_model(model, load_tokenizer(base), folder)
+    kind = "pairs" if judges == "answer" else "labels"
+    RewardModelInfo(kind, judges, "chat", 8192, lowest).write(folder)  # type: ignore[arg-type]
+    return folder
+
+
 def write_base(folder: Path) -> Path:
     """A small random model with a tokenizer for the set above."""
     from models.checkpoint import save_model
