@@ -61,7 +61,7 @@ def test_a_judge_that_is_gone_is_told_as_shown() -> None:
 def test_all_settings_are_told_with_their_defaults() -> None:
     told: dict[str, str] = {}
     for names, values, _ in re.findall(r"^\| (`.*?) \| (.*?) ?\| (.*) \|$", section("Settings"), re.MULTILINE):
-        told |= dict(zip(re.findall(r"`(\w+)`", names), values.split(", ") + ["", ""], strict=False))
+        told |= dict(zip(re.findall(r"`(\w+)`", names), [*values.split(", "), "", ""], strict=False))
     knobs = get("judge").knobs
     assert set(told) == set(knobs)
     plain = {name: value.strip("` ") for name, value in told.items()}
