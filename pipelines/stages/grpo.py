@@ -58,6 +58,7 @@ def grpo(
 
     set_vllm_environment()  # before TRL, which imports vLLM and lets it talk
 
+    from models.lora import LoraError
     from models.router import RouterError
     from rewards.scorer import ErrorBudgetExceeded, Scorer
     from rl.config import GrpoError
@@ -83,7 +84,7 @@ def grpo(
                 dev=[row for part in dev or () for row in read_rows(part)],
                 say=ctx.say,
             )
-        except (CanaryFailure, EngineFailure, ErrorBudgetExceeded, GrpoError, RouterError) as error:
+        except (CanaryFailure, EngineFailure, ErrorBudgetExceeded, GrpoError, LoraError, RouterError) as error:
             raise StageError(str(error)) from error
     ctx.summary(**numbers)
     return Model(ctx.out / "model")
