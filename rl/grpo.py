@@ -104,9 +104,7 @@ def train_grpo(
     schedule = Schedule(rows, config, seed)
     tokenizer, start = load_tokenizer(model_path), last_checkpoint(scratch, say)
     prompts_ids, dev_ids = ([render_prompt(tokenizer, row, config.template) for row in part] for part in (rows, dev))
-    model = load_model(model_path)
-    if config.lora_rank:
-        add_adapter(model, rank=config.lora_rank, alpha=config.lora_alpha, targets=config.lora_targets, seed=seed)
+    model = _load_policy(config, model_path, seed)
     length = _check_sizes(model, [*prompts_ids, *dev_ids], config)
     replay = RouterReplay(model) if config.router_replay != "off" else None
     dtype = _engine_dtype(config)
@@ -150,6 +148,13 @@ def _train(trainer: Trainer, heldout: Heldout, start: Path | None) -> None:
         saved = last_checkpoint(scratch)
         kept = f"step {step_of(saved)} is saved; the same command goes on from there" if saved else "no step is saved"
         raise EngineFailure(f"{failure} ({kept})") from failure
+
+
+def _load_policy(config: GrpoSettings, model_path: str | Path, seed: int) -> Any:
+    model = load_model(model_path)
+    if config.lora_rank:
+        add_adapter(model, rank=config.lora_rank, alpha=config.lora_alpha, targets=config.lora_targets, seed=seed)
+    return model
 
 
 def _reference(config: GrpoSettings, model: Any, model_path: str | Path) -> ModelReference | AdapterReference | None:
