@@ -153,3 +153,24 @@ def test_the_reference_is_the_model_before_the_adapter(model: Any, tmp_path: Pat
         again = AdapterReference(model)
         again.load(tmp_path)
         assert torch.equal(again(input_ids=ids).logits, after)
+
+
+@pytest.mark.parametrize(
+    "row, rank, targets", [("all weights", 0, ""), ("`attention`", 16, "attention"), ("`linear`", 16, "linear")]
+)
+def test_the_memory_table_of_the_page(row: str, rank: int, targets: Any) -> None:
+    from models.checkpoint import load_model
+    from models.lora import adapter_parameters, add_adapter
+    from models.tiny import TINY_BASE
+
+    page = (Path(__file__).parents[2] / "docs" / "lora.md").read_text()
+    model = load_model(TINY_BASE)
+    whole = sum(parameter.numel() for parameter in model.parameters())
+    if rank:
+        add_adapter(model, rank=rank, alpha=32.0, targets=targets, seed=0)
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    reference = sum(p.numel() for p in adapter_parameters(model).values()) if rank else whole
+    sizes = (weights, 3 * trained, reference, weights + 3 * trained + reference, 3 * trained)
+    told = " | ".join([row, f"{trained:,}", *(f"{4 * size / 2**20:.1f} MiB" for size in sizes)])
+    assert f"| {told} |" in page
