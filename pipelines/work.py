@@ -16,6 +16,7 @@ from pipelines.store import Made
 
 SETS = {"train": "n", "dev": "dev", "holdout": "holdout", "cold_start": "cold_start", "general": "general"}
 DRAWN = ("sample", "cold-start")  # kinds that draw completions of problems and keep some
+PREFERENCE_SETS = ("pairs", "pairs_dev", "labels", "labels_dev", "chat", "chat_dev", "chat_holdout", "samples")
 KEPT = 0.5  # share of drawn completions that rejection sampling is taken to keep while no run has measured it
 
 
@@ -90,6 +91,9 @@ class Outlook:
         if kind == "problems":
             for output, knob in SETS.items():
                 self._rows[f"{name}.{output}"] = known.get(output, getattr(config, knob))
+        elif kind == "preferences":
+            for output in PREFERENCE_SETS:
+                self._rows[f"{name}.{output}"] = known.get(output, getattr(config, output))
         elif kind == "chats":
             self._rows[name] = known.get("kept", config.n)
         elif kind in DRAWN and work is not None:

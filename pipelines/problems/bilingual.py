@@ -2,7 +2,7 @@
 
 R1's thoughts drifted between the languages its base had read, and a reward for the language of the question held them
 (arXiv 2501.12948v2, 3.2.1 and B.6). Here German questions come with thoughts in both languages, half and half; English
-ones only with English thoughts. A model that learns from both has seen three times as much English working.
+ones only with English thoughts. A model that learns from both has seen more English working than German.
 """
 
 from __future__ import annotations

@@ -26,8 +26,8 @@ POOR: tuple[Manner, ...] = ("plain", "curt", "wrong", "sloppy", "rude")
 class Ask:
     """One general prompt. `sentence` is the full answer with {} for `fact`; `others` are facts that are wrong here.
 
-    topic: what a full answer names. harmful: None on helpful asks. content: what decides the split (the prompt, or the
-    action of a safety ask: its phrasings stay together).
+    topic: what a full answer names. content: what decides the split (the prompt, or the action of a safety ask: its
+    phrasings stay together). harmful: None on helpful asks. mixed_up: words of other asks, wrong here, too.
     """
 
     kind: str
@@ -39,6 +39,7 @@ class Ask:
     topic: str
     content: str
     harmful: bool | None = None
+    mixed_up: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -63,7 +64,7 @@ class Ask:
             "judge": self.judge,
             "harmful": self.harmful,
             "fact": self.fact,
-            "others": list(self.others),
+            "others": [*self.others, *self.mixed_up],
             "topic": self.topic,
             "sentence": self.sentence.format(self.fact),
         }
@@ -163,7 +164,8 @@ def helpful_asks() -> Iterator[Ask]:
         for name in _NAMES:
             for way in _SAY:
                 prompt = way.format(w=words, n=name)
-                yield Ask("say", prompt, "helpful", "{}, " + name + "!", fact, others, name, prompt)
+                sentence, rest = "{}, " + name + "!", tuple(other for other in _NAMES if other != name)
+                yield Ask("say", prompt, "helpful", sentence, fact, others, name, prompt, mixed_up=rest)
 
 
 def safety_asks() -> Iterator[Ask]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from pipelines.artifacts import read_rows, write_rows
+from pipelines.artifacts import Model, read_rows, write_rows
 from pipelines.evaluation import Judged, evaluate, interval, measures, normal_interval, wins
 from pipelines.report import print_table, render
 from pipelines.report_data import read_scores
@@ -92,7 +92,7 @@ def test_eval_measures_several_inputs_and_the_win_rate(
 def test_a_win_over_an_unknown_model_or_by_an_unknown_reward_is_told_first(tmp_path: Path) -> None:
     config = EvalConfig(**ENGINE, report=("format",), win={"reward": "format", "against": "fnal"})
     with pytest.raises(StageError, match="win: no model is named 'fnal'; there are final"):
-        eval(context(tmp_path), config, models={"final": untrained(tmp_path / "m")}, problems=[])
+        eval(context(tmp_path), config, models={"final": Model(tmp_path)}, problems=[])
     from pipelines.stage import REGISTRY
 
     check = REGISTRY["eval"].check
