@@ -51,7 +51,7 @@ def test_the_funnel_shown_has_the_filters_of_the_program_in_order() -> None:
     before = [{"name": "contaminated", "dropped": 0, "examples": []}]
     real = text(total([funnel], tally(rows, kept), before)).partition("kept ")[0]
     [shown] = blocks("console")
-    names = re.compile(r"^ {2}([a-z ]+?) {2,}", re.MULTILINE)
+    names = re.compile(r"^ {2}([a-z][a-z ]+?) {2,}", re.MULTILINE)
     told = names.findall(shown)
     checks = ["rewrite unfinished", "not in house form", "rewrite not graded", "rewrite wrong"]
     assert told == names.findall(real) + checks
