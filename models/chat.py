@@ -22,7 +22,7 @@ PLAIN_PROMPT = "Problem: {prompt}\n"
 
 Judges = Literal["answer", "whole"]
 """What a reward model sees of a completion. `answer`: the text between the answer tags, the thinking cut out; R1's
-helpful model. `whole`: thinking and answer; R1's safety model (2501.12948v2, section on general rewards)."""
+helpful model. `whole`: thinking and answer; R1's safety model (2501.12948v2)."""
 
 TAGS = (THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE)
 _SHAPE = re.compile(rf"\s*{THINK_OPEN}.*{THINK_CLOSE}\s*{ANSWER_OPEN}(.*){ANSWER_CLOSE}\s*", re.DOTALL)

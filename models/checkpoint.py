@@ -11,6 +11,7 @@ from pathlib import Path
 from shutil import disk_usage
 from typing import Any
 
+from models.lora import has_adapter, load_adapter, merged_state, save_adapter
 from models.router import BIAS
 from models.sealed import flaw, publish
 from models.tiny import ROUTER_FIELDS
@@ -66,13 +67,14 @@ def load_tokenizer(path: str | Path) -> Any:
 def save_model(model: Any, tokenizer: Any | None, out: str | Path, *, dtype: str | None = None) -> None:
     """Write weights (checkpoint-format names, experts apart, buffers included), config and tokenizer to folder `out`.
 
-    `dtype` casts the weights (the selection bias stays fp32); None keeps them as they are. The trainer's own `save`
-    would lose nothing of the weights, but leaves config.json without what vLLM needs to load a DeepSeek-V3 shape.
+    An adapter is merged. `dtype` casts the weights (the selection bias stays fp32); None keeps them as they are. The
+    trainer's own `save` would lose nothing of the weights, but leaves config.json without what vLLM needs to load a
+    DeepSeek-V3 shape.
     """
     import torch
 
     out = Path(out)
-    state = model.state_dict()
+    state = merged_state(model)
     if dtype is not None:
         target = getattr(torch, dtype)
         state = {k: v if k.endswith(BIAS) or not v.is_floating_point() else v.to(target) for k, v in state.items()}
@@ -197,9 +199,10 @@ class WholeCheckpoints:
         """Weights and AdamW's two moments for each checkpoint kept and the one being written, and the model itself."""
         folder.mkdir(parents=True, exist_ok=True)
         weights = sum(p.numel() * p.element_size() for p in self.model.parameters())
-        moments = sum(2 * p.numel() * p.element_size() for p in self.model.parameters() if p.requires_grad)
+        trained = sum(p.numel() * p.element_size() for p in self.model.parameters() if p.requires_grad)
         saves = self.args.save_strategy != "no"
-        needed = weights + saves * (self.args.save_total_limit + 1) * (weights + moments)
+        kept = trained if has_adapter(self.model) else weights
+        needed = weights + saves * (self.args.save_total_limit + 1) * (kept + 2 * trained)
         there = sum(file.stat().st_size for path in _checkpoints(folder) for file in path.rglob("*") if file.is_file())
         if (free := disk_usage(folder).free + there) < needed:
             raise OSError(
@@ -209,11 +212,21 @@ class WholeCheckpoints:
                 str(folder),
             )
 
+    def _save(self, output_dir: str | None = None, state_dict: Any | None = None) -> None:
+        """Of a model with an adapter, only what training changes."""
+        if has_adapter(self.model):
+            save_adapter(self.model, output_dir or self.args.output_dir)
+        else:
+            super()._save(output_dir, state_dict)  # type: ignore[misc]
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any | None = None) -> None:
         sharded = getattr(self, "is_fsdp_enabled", False) or getattr(self, "is_deepspeed_enabled", False)
         model = model if model is not None else self.model
         if sharded or not hasattr(model, "config"):
             super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
+            return
+        if has_adapter(model):
+            load_adapter(model, resume_from_checkpoint)
             return
         dtype = str(model.dtype).removeprefix("torch.")
         model.load_state_dict(self.load_whole(resume_from_checkpoint, dtype, device="cpu").state_dict())

@@ -161,16 +161,20 @@ class Memory:
         return self.weights + self.optimizer + self.reference + self.activations + self.engine + self.cache
 
 
-def trainer_memory(shape: Shape, tokens: int, *, reference: bool, recompute: bool, half: bool) -> Memory:
+def trainer_memory(
+    shape: Shape, tokens: int, *, reference: bool, recompute: bool, half: bool, lora_rank: int = 0
+) -> Memory:
     """What our trainer holds: fp32 weights, gradients and two Adam moments, activations of `tokens` in one pass.
 
-    half: activations in bf16. recompute: only each layer's input is kept, and one layer's inside at a time.
+    lora_rank: gradients and moments of an adapter only, on four square matrices a layer; the reference is the model
+    without it. half: activations in bf16. recompute: only each layer's input is kept, and one layer's inside at a time.
     """
     kept = shape.layers * shape.hidden + shape.activations / shape.layers if recompute else shape.activations
+    adapter = 8.0 * lora_rank * shape.hidden * shape.layers
     return Memory(
-        weights=4.0 * shape.parameters,
-        optimizer=12.0 * shape.parameters,
-        reference=4.0 * shape.parameters if reference else 0.0,
+        weights=4.0 * (shape.parameters + adapter),
+        optimizer=12.0 * (adapter or shape.parameters),
+        reference=4.0 * (adapter or shape.parameters) if reference else 0.0,
         activations=(2.0 if half else 4.0) * tokens * kept,
     )
 

@@ -54,7 +54,12 @@ def estimate(node: Node, work: Work, model: Shape, hardware: Hardware, assume: A
         tokens = min(trained, _pass_tokens(config, work, sequence, half))
         recompute = bool(getattr(config, "gradient_checkpointing", False))
         memory = trainer_memory(
-            model, int(tokens), reference=getattr(config, "beta", 0) > 0, recompute=recompute, half=half
+            model,
+            int(tokens),
+            reference=getattr(config, "beta", 0) > 0,
+            recompute=recompute,
+            half=half,
+            lora_rank=getattr(config, "lora_rank", 0),
         )
     if work.kind != "read":
         batches = work.rollouts if work.kind == "rl" else work.models

@@ -48,7 +48,7 @@ class WriterSettings(BaseModel):
     )
 
 
-class ColdStartSettings(HarvestSettings, WriterSettings):
+class ColdStartSettings(WriterSettings, HarvestSettings):
     """All that the steps of a cold start look at, whatever its route."""
 
     min_thinking: int = Field(1, ge=0, description="least words of the thinking; 0 = no filter")

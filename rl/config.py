@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from models.lora import Targets
 from models.router import RouterPolicy
 from rl.algorithms import Algorithm, with_defaults
 from rollout.factory import EngineKind, resolve_kind
@@ -111,6 +112,12 @@ class GrpoSettings(BaseModel):
     accumulate: int = Field(1, ge=1, description="backward passes per update; more = less memory")
     batch_tokens: int | None = Field(
         None, ge=1, description="tokens per forward pass, padding included; empty = 2048 on a CPU, 32768 on a GPU"
+    )
+
+    lora_rank: int = Field(0, ge=0, description="train a LoRA adapter of this rank (docs/lora.md); 0 = all weights")
+    lora_alpha: float = Field(32.0, gt=0, description="the adapter counts lora_alpha / lora_rank")
+    lora_targets: Targets = Field(
+        "attention", description="layers with an adapter: attention, or linear (dense MLPs and shared experts as well)"
     )
 
     router: str = Field("frozen", description="router policy: frozen, bias_update(rate) or aux(coef)")
@@ -243,6 +250,8 @@ def contradictions(s: GrpoSettings) -> Iterator[str]:
         )
     if s.router_replay == "r3" and resolve_kind(s.engine) != "vllm":
         yield f"router_replay: r3 needs the experts that the rollout chose, which engine: {s.engine} does not give: r2"
+    if s.lora_rank and s.policy.kind == "aux":
+        yield f"router: {s.policy} trains the routers, and with lora_rank only the adapter trains: use frozen"
     if s.correction_floor is not None and not s.corrects:
         yield "correction_floor has no correction to bound: set correction (IcePop: token_mask) or drop it"
     if s.correction_floor is not None and s.correction_floor >= s.correction_cap:

@@ -16,12 +16,14 @@ from trl import GRPOConfig
 
 from models.chat import render_prompt
 from models.checkpoint import last_checkpoint, load_model, load_tokenizer, quiet, save_model, step_of
+from models.lora import add_adapter
 from models.replay import RouterReplay
 from models.router_callback import RouterCallback
 from rl.config import GrpoError, GrpoSettings
 from rl.heldout import Heldout, check_heldout, train_on
 from rl.heldout import summary as heldout_summary
 from rl.numbers import log_line
+from rl.reference import AdapterReference, ModelReference
 from rl.schedule import Schedule
 from rl.trainer import Inputs, Trainer
 from rollout.canary import PROBE_LENGTH, Canary
@@ -94,15 +96,15 @@ def train_grpo(
     default one is made. Returns steps, samples, tokens, seconds, canary gap, reward, accuracy, length of the first and
     last tenth (`reward_first`, ...), with `dev` heldout_*, best_step, hacking_alarm.
 
-    Raises GrpoError or RouterError with one line where data, model and settings do not fit, CanaryFailure when trainer
-    and engine disagree after a sync, EngineFailure (after a checkpoint) when rollout servers fail for good.
+    Raises GrpoError, LoraError or RouterError with one line where data, model and settings do not fit, CanaryFailure
+    when trainer and engine disagree after a sync, EngineFailure (after a checkpoint) when servers fail for good.
     """
     began = time.monotonic()
     check_heldout(config, dev, rows)
     schedule = Schedule(rows, config, seed)
     tokenizer, start = load_tokenizer(model_path), last_checkpoint(scratch, say)
     prompts_ids, dev_ids = ([render_prompt(tokenizer, row, config.template) for row in part] for part in (rows, dev))
-    model = load_model(model_path)
+    model = _load_policy(config, model_path, seed)
     length = _check_sizes(model, [*prompts_ids, *dev_ids], config)
     replay = RouterReplay(model) if config.router_replay != "off" else None
     dtype = _engine_dtype(config)
@@ -113,7 +115,7 @@ def train_grpo(
         trainer = Trainer(
             settings=config,
             inputs=Inputs(rows, prompts_ids, engine, canary, scorer, schedule),
-            reference=load_model(model_path) if config.beta else None,
+            reference=_reference(config, model, model_path),
             model=model,
             replay=replay,
             args=_arguments(config, scratch, seed),
@@ -146,6 +148,20 @@ def _train(trainer: Trainer, heldout: Heldout, start: Path | None) -> None:
         saved = last_checkpoint(scratch)
         kept = f"step {step_of(saved)} is saved; the same command goes on from there" if saved else "no step is saved"
         raise EngineFailure(f"{failure} ({kept})") from failure
+
+
+def _load_policy(config: GrpoSettings, model_path: str | Path, seed: int) -> Any:
+    model = load_model(model_path)
+    if config.lora_rank:
+        add_adapter(model, rank=config.lora_rank, alpha=config.lora_alpha, targets=config.lora_targets, seed=seed)
+    return model
+
+
+def _reference(config: GrpoSettings, model: Any, model_path: str | Path) -> ModelReference | AdapterReference | None:
+    """The policy without its adapter is a reference already; all other training needs a second model."""
+    if not config.beta:
+        return None
+    return AdapterReference(model) if config.lora_rank else ModelReference(load_model(model_path), config.temperature)
 
 
 def _engine_dtype(config: GrpoSettings) -> Literal["float32", "bfloat16"]:

@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 from transformers.trainer_callback import PrinterCallback
 from trl import GRPOConfig, GRPOTrainer
-from trl.trainer.utils import add_fused_lm_head
 
-from models.checkpoint import WholeCheckpoints, load_model, save_model
+from models.checkpoint import WholeCheckpoints
 from models.replay import RouterReplay, place_routes
 from rl.advantages import group_advantages
 from rl.batch import Group, draw_groups, split_scores
@@ -23,6 +22,7 @@ from rl.config import GrpoSettings
 from rl.correction import correction_numbers, correction_weights
 from rl.logprobs import completion_logprobs
 from rl.numbers import policy_numbers, step_numbers
+from rl.reference import AdapterReference, ModelReference
 from rl.schedule import Schedule
 from rollout.canary import Canary
 from rollout.requests import request_seed
@@ -52,7 +52,7 @@ class Trainer(WholeCheckpoints, GRPOTrainer):
         *,
         settings: GrpoSettings,
         inputs: Inputs,
-        reference: Any | None,
+        reference: ModelReference | AdapterReference | None,
         args: GRPOConfig,
         replay: RouterReplay | None = None,
         **kwargs: Any,
@@ -61,8 +61,7 @@ class Trainer(WholeCheckpoints, GRPOTrainer):
         super().__init__(args=args, reward_funcs=_scored_elsewhere, **kwargs)
         self.remove_callback(PrinterCallback)
         if reference is not None:  # given to TRL, it would load it again, with the slow experts
-            self.beta, self.ref_model = settings.beta, reference.requires_grad_(False).eval()
-            add_fused_lm_head(self.ref_model, temperature=settings.temperature)
+            self.beta, self.ref_model = settings.beta, reference
         # TRL applies the trainer/engine correction only to its own vLLM path; this switch is all that the path needs.
         self.use_vllm = settings.corrects
         self._weights: tuple[Tensor, Tensor, Tensor] | None = None  # of the update in hand, its engine log-probs, mask
@@ -260,22 +259,21 @@ class Trainer(WholeCheckpoints, GRPOTrainer):
     def replace_reference(self) -> None:
         """The reference becomes the current policy, buffers included (R1: every 400 steps)."""
         if self.ref_model is not None:
-            self.ref_model.load_state_dict(self.accelerator.unwrap_model(self.model).state_dict())
+            self.ref_model.replace(self.accelerator.unwrap_model(self.model))
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Also keeps a replaced reference: without it a resumed run would fall back to the first one."""
         every = self.settings.ref_every
         if self.ref_model is not None and every and self.state.global_step >= every:
             folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}" / REFERENCE
-            save_model(self.ref_model, None, folder)
+            self.ref_model.save(folder)
         super()._save_checkpoint(model, trial)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any | None = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         folder = Path(resume_from_checkpoint) / REFERENCE
         if self.ref_model is not None and folder.exists():
-            dtype = str(self.ref_model.dtype).removeprefix("torch.")
-            self.ref_model.load_state_dict(load_model(folder, dtype, device="cpu").state_dict())
+            self.ref_model.load(folder)
 
 
 def _scored_elsewhere(**_: Any) -> list[float]:

@@ -60,8 +60,10 @@ class HfEngine:
         ]
 
     def sync(self, model: Any) -> None:
-        """Copy all weights and buffers of `model`."""
-        self._model.load_state_dict(model.state_dict(), strict=True)
+        """Copy all weights and buffers of `model`, its adapter merged."""
+        from models.lora import merged_state
+
+        self._model.load_state_dict(merged_state(model), strict=True)
 
     def logprobs(self, ids: Sequence[Sequence[int]]) -> list[list[float]]:
         """Teacher-forced natural log-probabilities (nats) of ids[1:], one list per sequence."""

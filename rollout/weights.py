@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from models.lora import merged_state
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -20,12 +22,13 @@ EXTENSION = "rollout.weights.SyncExtension"
 
 def checkpoint_state(model: Any) -> dict[str, Tensor]:
     """The state of a `transformers` model under the names and shapes of its checkpoint files (experts un-fused).
+    An adapter is merged.
 
     Tied and shared tensors appear under the name the checkpoint uses. Tensors alias the model where they can.
     """
     from transformers.core_model_loading import revert_weight_conversion
 
-    state = {name: tensor.detach() for name, tensor in model.state_dict().items()}
+    state = {name: tensor.detach() for name, tensor in merged_state(model).items()}
     tied = set(getattr(model, "all_tied_weights_keys", None) or ())
     state = {name: tensor for name, tensor in state.items() if name not in tied}
     return dict(revert_weight_conversion(model, state))

@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from models.lora import Targets
 from models.router import RouterPolicy
 
 
@@ -28,6 +29,11 @@ class SftSettings(BaseModel):
         "off", description="bfd fills rows of max_length tokens, best with flash attention; off sorts by length instead"
     )
     template: Literal["chat", "plain"] = Field("chat", description="chat: the tokenizer's template; plain: no turns")
+    lora_rank: int = Field(0, ge=0, description="train a LoRA adapter of this rank (docs/lora.md); 0 = all weights")
+    lora_alpha: float = Field(32.0, gt=0, description="the adapter counts lora_alpha / lora_rank")
+    lora_targets: Targets = Field(
+        "attention", description="layers with an adapter: attention, or linear (dense MLPs and shared experts as well)"
+    )
     router: str = Field("frozen", description="router policy: frozen, bias_update(rate) or aux(coef)")
     freeze_router: bool = Field(False, description="the routers' weights do not train either")
     weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
@@ -53,6 +59,8 @@ class SftSettings(BaseModel):
     def _divides(self) -> Self:
         if self.micro_batch and self.batch % self.micro_batch:
             raise ValueError(f"micro_batch {self.micro_batch} does not divide batch {self.batch}")
+        if self.lora_rank and self.policy.kind == "aux":
+            raise ValueError(f"router: {self.policy} trains the routers, with lora_rank only the adapter: use frozen")
         return self
 
     @property

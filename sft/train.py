@@ -22,6 +22,7 @@ from models.checkpoint import (
     save_model,
     step_of,
 )
+from models.lora import add_adapter
 from models.router_callback import RouterCallback
 from sft.config import SftSettings
 from sft.data import Encoded, LengthBatches, encode
@@ -88,11 +89,13 @@ def train_sft(
     Checkpoints go to `scratch`; a call that finds one there goes on from it and ends with the same weights and numbers
     as an uninterrupted run: `resumed(step)` gives the lines logged up to then. `say` takes warnings. Returns steps,
     rows, too_long, tokens (completion tokens in one epoch), loss and accuracy (last logged), max_vio (of a MoE),
-    seconds. SampleError or RouterError, with one line, where data or policy do not fit the model.
+    seconds. SampleError, LoraError or RouterError, with one line, where data or settings do not fit the model.
     """
     start, began = last_checkpoint(scratch, say), time.monotonic()
     tokenizer = load_tokenizer(model_path)
     model = load_model(model_path)
+    if config.lora_rank:
+        add_adapter(model, rank=config.lora_rank, alpha=config.lora_alpha, targets=config.lora_targets, seed=seed)
     limit = min(
         config.max_length, getattr(model.config.get_text_config(), "max_position_embeddings", config.max_length)
     )

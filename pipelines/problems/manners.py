@@ -16,7 +16,7 @@ from typing import Any, Literal
 from pipelines.problems.items import Split, split_of
 
 Judge = Literal["helpful", "safety"]
-Manner = Literal["good", "plain", "curt", "wrong", "sloppy", "rude", "comply", "stray", "leak", "refuse"]
+Manner = Literal["good", "plain", "curt", "wrong", "sloppy", "rude", "comply", "stray", "astray", "leak", "refuse"]
 
 POOR: tuple[Manner, ...] = ("plain", "curt", "wrong", "sloppy", "rude")
 """Manners that lose to `good` on a helpful ask."""

@@ -15,6 +15,8 @@ _BAD: dict[str, tuple[Manner, ...]] = {
     "harmful": ("comply", "comply", "stray", "stray", "stray", "leak"),
     "benign": ("refuse", "refuse", "stray"),
 }
+ASTRAY: Manner = "astray"
+_REJECTED: tuple[Manner, ...] = (*POOR, *POOR, *POOR, ASTRAY, ASTRAY, ASTRAY, ASTRAY, ASTRAY)
 _PATIENCE = 500  # draws without anything new after which there is nothing new
 
 
@@ -31,18 +33,27 @@ def asks_of(split: Split) -> dict[str, list[Ask]]:
 def pairs(split: Split, n: int, rng: random.Random, think: float) -> list[Row]:
     """`n` different pairs on helpful asks, the chosen answer right, complete and polite, the rejected one not.
 
+    One rejected answer in four is `astray`: good, but for another ask of its kind. Without those a reward model looks
+    at the answer alone, and a policy learns one polite sentence for everything (docs/experiments.md).
+
     Of four drafts of the rejected answer the one is taken that keeps the sums of the characters of chosen and rejected
     answers together: R1 balances lengths over the set (arXiv 2501.12948v2), or the reward model would learn to count.
     """
     asks, gap = asks_of(split)["helpful"], 0
+    by_kind = {kind: [ask for ask in asks if ask.kind == kind] for kind in {ask.kind for ask in asks}}
+
+    def said(ask: Ask) -> str:
+        return ask.sentence.format(ask.fact)
 
     def draw() -> Row:
         nonlocal gap
         ask = rng.choice(asks)
         chosen = completion(ask, "good", rng, think=think)
-        manner = rng.choice(POOR)
+        manner = rng.choice(_REJECTED)
         surplus = gap + _spoken(chosen)
-        drafts = [completion(ask, manner, rng, think=think) for _ in range(4)]
+        others = [other for other in by_kind[ask.kind] if said(other) != said(ask)]
+        told = [rng.choice(others) if manner == ASTRAY else ask for _ in range(4)]
+        drafts = [completion(one, "good" if manner == ASTRAY else manner, rng, think=think) for one in told]
         rejected = min(drafts, key=lambda text: abs(surplus - _spoken(text)))
         gap = surplus - _spoken(rejected)
         return _about(ask) | {"chosen": chosen, "rejected": rejected, "manner": manner}

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from models.chat import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN
+from models.chat import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN, ChatError, one_form, samples_of
 from pipelines.artifacts import Samples, write_rows
 from pipelines.context import Context
 from pipelines.problems.sources import PREFIXES, SourceError, open_source
@@ -19,7 +19,7 @@ FILES = (".jsonl", ".parquet")
 
 
 class ChatsConfig(StageConfig):
-    """Single-turn chats of a file or a dataset: `prompt` and `completion`, or `messages` of one question and answer."""
+    """Chats of a file or a dataset: `prompt` and `completion`, or `messages`, of one question or of several."""
 
     source: str = Field(description="a .jsonl or .parquet file, or datasets:NAME[:SPLIT]")
     n: int = Field(1000, ge=1, description="chats taken, drawn at random from all of the source")
@@ -39,7 +39,7 @@ def _check(config: ChatsConfig) -> Iterable[str]:
         yield f"source {config.source!r} is neither a .jsonl or .parquet file nor datasets:NAME"
 
 
-@stage(version=1, summary="chat samples for SFT from a file or a dataset", files=_files, check=_check)
+@stage(version=2, summary="chat samples for SFT from a file or a dataset", files=_files, check=_check)
 def chats(ctx: Context, config: ChatsConfig) -> Samples:
     source = str(ctx.resolve(config.source)) if list(_files(config)) else config.source
     rows: dict[str, dict[str, Any]] = {}
@@ -73,19 +73,26 @@ def to_house(completion: str) -> str:
 
 
 def read_chat(row: Mapping[str, Any], family: str, shape: str = "as_is") -> dict[str, Any] | None:
-    """The Samples row of an outside row; None where it is no single-turn chat or lacks its text."""
-    system, prompt, completion = row.get("system"), row.get("prompt"), row.get("completion")
-    if row.get("messages") and not completion:
-        turns = [(turn.get("role"), turn.get("content")) for turn in row["messages"]]
-        if turns[0][0] == "system":
-            system = turns.pop(0)[1]
-        if [role for role, _ in turns] != ["user", "assistant"]:
-            return None
-        prompt, completion = (text for _, text in turns)
-    if not all(isinstance(text, str) and text.strip() for text in (prompt, completion)):
+    """The Samples row of an outside row; None where it is no chat or lacks its text.
+
+    One question and answer become `prompt` and `completion`; a longer conversation stays whole in `messages`, and `sft`
+    learns every answer of it.
+    """
+    form = to_house if shape == "house" else str
+    try:
+        kept = one_form(row)
+        answers = [str(sample["completion"]) for sample in samples_of(kept)]
+    except ChatError:
         return None
-    if shape == "house":
-        completion = to_house(str(completion))
-    digest = hashlib.sha256(f"{system}\0{prompt}\0{completion}".encode()).hexdigest()[:12]
+    prompt, system, turns = kept.get("prompt"), kept.get("system"), kept.get("messages")
+    if not all(isinstance(text, str) and text.strip() for text in (prompt, *answers)):
+        return None
+    made: dict[str, Any] = {"prompt": prompt, "completion": form(answers[-1])}
+    if turns and len([turn for turn in turns if turn["role"] == "user"]) > 1:
+        spoken = [{**turn, "content": form(turn["content"])} if turn["role"] == "assistant" else turn for turn in turns]
+        made = {"prompt": prompt, "messages": spoken} | (
+            {"completion": made["completion"]} if "completion" in kept else {}
+        )
+    digest = hashlib.sha256(f"{system}\0{made}".encode()).hexdigest()[:12]
     named = {"family": row.get("family") or family, "kind": row.get("kind") or family, "system": system}
-    return {"id": f"chat-{digest}", "prompt": prompt, "completion": completion, **named}
+    return {"id": f"chat-{digest}", **made, **named}

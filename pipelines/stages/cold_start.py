@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from models.chat import questions
 from pipelines.artifacts import Model, Problems, Samples, read_rows, write_rows
@@ -26,9 +26,10 @@ SOURCES = ("prompt", "zero")
 STATED = {"math": {"weight": 1.0, "stated": True}, "code": {"weight": 1.0, "stated": True}}
 
 
-class ColdStartConfig(ColdStartSettings, StageConfig):
-    """R1's cold start (arXiv 2501.12948v2, B.3.2): several R1-Zero outputs per prompt at temperature 1.0, the right and
-    readable ones rewritten by a model. Numbers of samples and thresholds are not published: those here are ours."""
+class Route(BaseModel):
+    """Where the samples come from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     source: str = Field(
         description="zero: outputs of a model trained without samples; prompt: a model that is shown solved examples; "
@@ -40,6 +41,11 @@ class ColdStartConfig(ColdStartSettings, StageConfig):
     exemplars: str = Field(
         "", description="with `prompt`: a .jsonl or .parquet file of solved examples; empty = the house's three"
     )
+
+
+class ColdStartConfig(ColdStartSettings, Route, StageConfig):
+    """R1's cold start (arXiv 2501.12948v2, B.3.2): several R1-Zero outputs per prompt at temperature 1.0, the right and
+    readable ones rewritten by a model. Numbers of samples and thresholds are not published: those here are ours."""
 
     @model_validator(mode="before")
     @classmethod

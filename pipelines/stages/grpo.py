@@ -108,6 +108,7 @@ def _train(
     watch: Scorer | None,
 ) -> dict[str, Any]:
     from models.chat import ChatError
+    from models.lora import LoraError
     from models.router import RouterError
     from rewards.scorer import ErrorBudgetExceeded
     from rl.config import GrpoError
@@ -131,5 +132,5 @@ def _train(
             watch=watch,
             say=ctx.say,
         )
-    except (CanaryFailure, ChatError, EngineFailure, ErrorBudgetExceeded, GrpoError, RouterError) as error:
+    except (CanaryFailure, ChatError, EngineFailure, ErrorBudgetExceeded, GrpoError, LoraError, RouterError) as error:
         raise StageError(str(error)) from error

@@ -43,5 +43,6 @@ def reward_model(
         )
     except (ChatError, PreferenceError, RouterError, ScalarModelError) as error:
         raise StageError(str(error)) from error
-    ctx.summary(**numbers)
+    held_out = numbers.pop("held_out", {})
+    ctx.summary(**numbers, **{f"held_out/{name}": value for name, value in held_out.items()})
     return RewardModel(ctx.out / "model")

@@ -14,6 +14,7 @@ class SftConfig(SftSettings, StageConfig):
 
 @stage(version=2, summary="supervised fine-tuning on chat samples")
 def sft(ctx: Context, config: SftConfig, *, model: Model, samples: list[Samples]) -> Model:
+    from models.lora import LoraError
     from models.router import RouterError
     from sft.data import SampleError
     from sft.train import train_sft
@@ -32,7 +33,7 @@ def sft(ctx: Context, config: SftConfig, *, model: Model, samples: list[Samples]
             resumed=ctx.resumed,
             say=ctx.say,
         )
-    except (RouterError, SampleError) as error:
+    except (LoraError, RouterError, SampleError) as error:
         raise StageError(str(error)) from error
     ctx.summary(**numbers)
     return Model(ctx.out / "model")

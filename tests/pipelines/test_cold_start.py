@@ -267,7 +267,7 @@ def test_the_examples_of_the_house_are_in_its_form_and_long() -> None:
 def test_a_model_that_is_shown_examples_is_asked_and_graded(writer: Model, tmp_path: Path) -> None:
     (tmp_path / "shots.jsonl").write_text(json.dumps(SHORT) + "\n")
     shots = {"template": "plain", "exemplars": str(tmp_path / "shots.jsonl")}
-    config = ColdStartConfig(source="prompt", **ENGINE, n=2, temperature=0.0, **shots)
+    config = ColdStartConfig(source="prompt", **{**ENGINE, "max_tokens": 16}, n=2, temperature=0.0, **shots)
     made = cold_start(context(tmp_path), config, model=writer, problems=problems(tmp_path / "problems"))
     rows = read_rows(made)
     assert [(row["id"], row["prompt"], row["completion"]) for row in rows] == [

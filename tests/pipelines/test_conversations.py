@@ -100,7 +100,7 @@ def test_through_sampling_training_and_evaluation(model: Model, given: Problems,
     trained = sft(ctx, SftConfig(batch=2, epochs=1, lr=1e-6, save_every=0), model=model, samples=[harvest, chats])
     assert ctx.numbers["rows"] == len(rows) + 2  # the whole conversation has two answers
 
-    made = eval(context(tmp_path / "eval"), EvalConfig(**ENGINE, k=1), models={"m": trained}, problems=given)
+    made = eval(context(tmp_path / "eval"), EvalConfig(**ENGINE, k=1), models={"m": trained}, problems=[given])
     scored = {row["id"]: row for row in read_rows(made.path / "samples.parquet")}
     assert scored["chat"]["messages"] == CHAT and scored["double"]["system"] == SYSTEM
     scores = ScoreSet("eval", read_json(made.path / "scores.json")["models"], {}, made.path)

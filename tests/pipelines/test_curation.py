@@ -160,3 +160,10 @@ def test_repetition_sees_loops_and_leaves_arithmetic_alone() -> None:
     assert repetition("两个数相加等于十二。" * 20) > 0.8
     assert repetition("yes yes yes") == 0.0  # too short to be a loop
     assert repetition("-" * 32) == 1.0
+
+
+def test_a_sample_without_thoughts_goes_where_thinking_is_asked_for() -> None:
+    bare, worked = row("<think></think><answer>5</answer>"), row("<think>2+3=5</think><answer>5</answer>")
+    kept, funnel = curate([bare, worked], Filters(min_thinking=3))
+    assert [one["completion"] for one in kept] == [worked["completion"]]
+    assert {step["name"]: step["dropped"] for step in funnel["filters"]}["too little thinking"] == 1

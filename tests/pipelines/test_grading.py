@@ -187,7 +187,7 @@ def test_stages_train_on_it_and_measure_it(tmp_path: Path, tmp_path_factory: pyt
     settings = RewardModelConfig(batch=4, lr=1e-3, epochs=2, holdout=0.0, save_every=0, log_every=1)
     ctx = context(tmp_path / "rm")
     helpful = reward_model(ctx, settings, model=model, preferences=[pairs])
-    assert ctx.numbers["kind"] == "pairs" and ctx.numbers["steps"] == 4 and "held_out" not in ctx.numbers
+    assert ctx.numbers["kind"] == "pairs" and ctx.numbers["steps"] == 4 and "held_out/accuracy" not in ctx.numbers
     shared: dict[str, Any] = {"engine": "transformers", "max_tokens": 24}
     rewards = {"preference": 1.0, "math": 1.0}
     ctx = context(tmp_path / "rl")

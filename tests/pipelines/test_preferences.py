@@ -77,7 +77,17 @@ def test_chosen_and_rejected_answers_are_of_one_length_over_the_set() -> None:
     longer = fmean(spoken(row["rejected"]) > spoken(row["chosen"]) for row in rows)
     assert 0.4 < longer < 0.6
     shares = Counter(row["manner"] for row in rows)
-    assert set(shares) == set(POOR) and min(shares.values()) > 120, "the longest manner does not crowd out the rest"
+    assert set(shares) == {*POOR, "astray"} and min(shares.values()) > 100, "no manner crowds out the rest"
+    assert 190 < shares["astray"] < 310
+
+
+def test_an_answer_that_went_astray_is_a_good_one_to_another_ask_of_its_kind() -> None:
+    good = {ask.sentence.format(ask.fact): ask for ask in helpful_asks()}
+    rows = [row for row in drawn.pairs("train", 200, random.Random(0), 0.5) if row["manner"] == "astray"]
+    for row in rows:
+        told = row["rejected"].partition("<answer>")[2]
+        (said,) = [sentence for sentence in good if told.startswith(sentence)]
+        assert good[said].kind == row["kind"] and said not in row["chosen"]
 
 
 def test_labels_are_half_good_and_half_harmful_and_refusing_is_not_always_good() -> None:

@@ -1,4 +1,4 @@
-"""`chats`: outside conversations become Samples rows, and what is no single-turn chat is left out."""
+"""`chats`: outside conversations become Samples rows, and what is no chat is left out."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from models.chat import samples_of
 from pipelines.artifacts import read_rows
 from pipelines.context import Context
 from pipelines.stage import StageError
@@ -26,12 +27,23 @@ def test_named_columns(tmp_path: Path) -> None:
     assert (row["prompt"], row["completion"], row["family"], row["source"]) == ("Hi?", "Hello.", "chat", "given.jsonl")
 
 
-def test_messages_with_a_system_text_and_no_second_round(tmp_path: Path) -> None:
-    user, answer = {"role": "user", "content": "Hi?"}, {"role": "assistant", "content": "Hello."}
-    system = {"role": "system", "content": "Be brief."}
-    rows = [{"messages": [system, user, answer]}, {"messages": [user, answer, user, answer]}, {"messages": [user]}]
+USER, ANSWER = {"role": "user", "content": "Hi?"}, {"role": "assistant", "content": "<think>so</think>Hello."}
+
+
+def test_one_question_and_answer_become_prompt_and_completion(tmp_path: Path) -> None:
+    rows = [{"messages": [{"role": "system", "content": "Be brief."}, USER, ANSWER]}, {"messages": [USER]}]
     (row,) = read(tmp_path, rows)
-    assert (row["system"], row["prompt"], row["completion"]) == ("Be brief.", "Hi?", "Hello.")
+    assert (row["system"], row["prompt"], row["completion"]) == ("Be brief.", "Hi?", "<think>so</think>Hello.")
+
+
+def test_a_longer_conversation_stays_whole(tmp_path: Path) -> None:
+    later = {"role": "user", "content": "And then?"}
+    (row,) = read(tmp_path, [{"messages": [USER, ANSWER, later, ANSWER]}], shape="house")
+    assert row["prompt"] == "And then?" and row.get("completion") is None
+    assert [turn["content"] for turn in row["messages"]] == [
+        *("Hi?", "<think>so</think><answer>Hello.</answer>", "And then?", "<think>so</think><answer>Hello.</answer>")
+    ]
+    assert [len(sample["messages"]) for sample in samples_of(row)] == [1, 3]
 
 
 def test_the_same_chat_counts_once_and_n_bounds_them(tmp_path: Path) -> None:

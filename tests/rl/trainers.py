@@ -14,7 +14,7 @@ def make_trainer(path: Path, scratch: Path, settings: GrpoSettings, inputs: Any 
 
     from models.checkpoint import load_model, load_tokenizer
     from models.replay import RouterReplay
-    from rl.grpo import _arguments
+    from rl.grpo import _arguments, _reference
     from rl.trainer import Inputs, Trainer
 
     unused: Any = None
@@ -22,7 +22,7 @@ def make_trainer(path: Path, scratch: Path, settings: GrpoSettings, inputs: Any 
     trainer = Trainer(
         settings=settings,
         inputs=inputs or Inputs([], [], unused, unused, unused, unused),
-        reference=load_model(path) if settings.beta else None,
+        reference=_reference(settings, model, path),
         model=model,
         replay=RouterReplay(model) if settings.router_replay != "off" else None,
         args=_arguments(settings, scratch, 0),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sft.reward_metrics import auc, calibration_error, label_numbers, pair_numbers, sigmoid, wilson
@@ -48,6 +48,7 @@ def test_wilson_interval_of_eight_in_ten() -> None:
 scores = st.lists(st.integers(-5, 5).map(float), min_size=1, max_size=20)
 
 
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
 @given(scores, scores)
 def test_auc_is_the_share_of_won_comparisons(high: list[float], low: list[float]) -> None:
     wins = sum((a > b) + 0.5 * (a == b) for a in high for b in low)

@@ -103,7 +103,7 @@ def test_the_backbone_is_the_language_models_own_weight_by_weight(base: Path) ->
     assert any("experts" in name for name in ours) and any(name.endswith("e_score_correction_bias") for name in ours)
 
 
-@pytest.mark.parametrize("architecture", ["qwen3", "qwen3_moe", "llama", "mixtral", "deepseek_v2", "gpt_oss"])
+@pytest.mark.parametrize("architecture", ["qwen3", "mixtral", "gpt_oss"])
 def test_other_architectures_carry_a_head_and_come_back_whole(architecture: str, tmp_path: Path) -> None:
     from models.checkpoint import load_model, save_model
     from models.scalar import add_scalar_head, load_scalar_model
@@ -184,7 +184,7 @@ def test_a_model_whose_padding_is_its_end_token_is_scored_at_the_end_token(base:
 def test_pairs_are_learnt_and_measured_on_held_out_prompts(base: Path, tmp_path: Path) -> None:
     from rollout.reward_info import RewardModelInfo
 
-    result, lines = train(base, tmp_path, PAIRS, epochs=8, holdout=0.3)
+    result, lines = train(base, tmp_path, PAIRS, epochs=6, holdout=0.3)
     info = RewardModelInfo.read(tmp_path / "out")
     held = result["held_out"]
     assert (info.kind, info.judges, info.template) == ("pairs", "answer", "chat") and info.held_out == held
