@@ -140,7 +140,6 @@ def plan(
     """
     from pipelines import config
     from pipelines import plan as planning
-    from pipelines.estimate import estimates
     from pipelines.hardware import parse_hardware
     from pipelines.run_folder import RunFolder
     from pipelines.store import Store
@@ -150,6 +149,8 @@ def plan(
     rows = planning.rows(pipeline, RunFolder(workdir, pipeline.name), Store(workdir / "store"))
     typer.echo(planning.table(rows, hint=devices is None))
     if devices is not None:
+        from pipelines.estimate import estimates
+
         typer.echo(f"\n{estimates(rows, devices, price, fill)}")
 
 
@@ -299,7 +300,7 @@ app.add_typer(cli_store.app, name="store")
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Entry point of the `r1` command (`args`: instead of the process's own). Always raises SystemExit."""
-    cli_stages.add_commands(app)
+    cli_stages.add_commands(app, sys.argv[1:] if args is None else args)
     try:
         typer.main.get_command(app)(args=None if args is None else list(args), prog_name="r1")
     except ConfigError as error:

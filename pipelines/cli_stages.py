@@ -38,12 +38,21 @@ def console() -> Console:
     return made if made.is_terminal or "COLUMNS" in os.environ else Console(highlight=False, width=160)
 
 
-def add_commands(app: typer.Typer) -> None:
-    """Add a command for every stage kind whose name is free (`r1 report` is about a run, not the stage)."""
-    there = {made.name or made.callback.__name__ for made in app.registered_commands if made.callback}
+def add_commands(app: typer.Typer, words: Sequence[str]) -> None:
+    """Add a command for every stage kind whose name is free (`r1 report` is about a run, not the stage).
+
+    Only the kind that `words` call gets its flags and its whole help: of the others `r1 --help` shows a line.
+    """
+    own = [made for made in app.registered_commands if made.name is None]  # of an earlier call, kinds have a name
+    app.registered_commands[:] = own
+    there = {made.callback.__name__ for made in own if made.callback}
     for stage in known_stages().values():
-        if stage.name not in there:
+        if stage.name in there:
+            continue
+        if stage.name in words:
             app.command(stage.name, help=_help(stage))(command(stage))
+        else:
+            app.command(stage.name, help=_title(stage))(lambda: None)
 
 
 def command(stage: Stage) -> Callable[..., None]:
@@ -103,8 +112,12 @@ def _metavar(annotation: Any) -> str:
     return names.get(origin or annotation, "YAML")
 
 
+def _title(stage: Stage) -> str:
+    return f"{stage.summary[0].upper()}{stage.summary[1:]}."
+
+
 def _help(stage: Stage) -> str:
-    lines = [f"{stage.summary[0].upper()}{stage.summary[1:]}.", "", "\b"]
+    lines = [_title(stage), "", "\b"]
     for slot in stage.inputs.values():
         many = "" if slot.shape == "one" else ", one or more"
         lines.append(f"  --from {slot.name}=FOLDER  a {slot.type.__name__}{many}{', optional' * slot.optional}")

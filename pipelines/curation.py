@@ -41,7 +41,7 @@ Band = Annotated[tuple[float, float], AfterValidator(_band)]
 class Filters(BaseModel):
     """The knobs of `curate`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     keep: Literal["correct", "all"] = Field("correct", description="correct: only those; all: whatever the verdict")
     select: Literal["all", "shortest", "best", "diverse"] = Field(

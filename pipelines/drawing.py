@@ -28,7 +28,7 @@ Group = list[tuple[str, int, Finish]]  # the completions of one problem: text, t
 class DrawSettings(BaseModel):
     """Knobs of drawing and grading. Chunks are journalled: a killed stage goes on after its last whole chunk."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     max_tokens: int = Field(1024, ge=1, description="longest completion, tokens (R1: 32,768)")
     template: Literal["chat", "plain"] = Field("chat", description="chat: the tokenizer's template; plain: R1-Zero")

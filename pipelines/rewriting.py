@@ -36,7 +36,7 @@ PLACES = re.compile(r"\{(problem|draft)\}")
 class WriterSettings(BaseModel):
     """How the writing model is asked."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     writer_prompt: str = Field(
         "", description="text file with {problem} and {draft}: what the writer is asked; empty = the house's"

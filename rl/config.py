@@ -28,7 +28,7 @@ class GrpoSettings(BaseModel):
     differs: one update per rollout instead of 16 (on-policy; the clip then never acts). `algorithm` changes some of
     them (`rl.algorithms`); what is given by hand wins."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     steps: int = Field(100, ge=1, description="policy updates")
     prompts_per_step: int = Field(32, ge=1, description="problems per update")

@@ -14,7 +14,7 @@ class SftSettings(BaseModel):
     """Defaults are DeepSeek-R1's where it published them (arXiv 2501.12948v2, B.4.2): 2 epochs, 5e-6 falling along a
     cosine to one tenth, batch 64, context 32,768. Warm-up, betas and weight decay are not published."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     epochs: int = Field(2, ge=1, description="passes over the samples")
     lr: float = Field(5e-6, gt=0, description="peak learning rate; R1 uses 5e-6 at 671B, tiny models want about 1e-3")

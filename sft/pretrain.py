@@ -25,7 +25,7 @@ class PretrainSettings(BaseModel):
     """Defaults are DeepSeek-V3's where it published them (arXiv 2412.19437, 4.2): AdamW 0.9/0.95, weight decay 0.1,
     gradient clip 1.0; the learning rate rises linearly, then falls along a cosine to one tenth of its peak."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     steps: int = Field(2000, ge=1, description="optimizer steps")
     batch_tokens: int = Field(512, ge=64, description="tokens of one batch of like lengths, padding included")

@@ -11,7 +11,7 @@ class RewardModelSettings(BaseModel):
     """Defaults are DeepSeek-R1's where it published them (arXiv 2501.12948v2, helpful and safety reward models): batch
     256, 6e-6, one epoch, 8,192 tokens. Schedule, warm-up, betas and weight decay are not published."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     judges: Literal["auto", "answer", "whole"] = Field(
         "auto",

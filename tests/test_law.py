@@ -41,10 +41,13 @@ def test_stage_bodies_are_thin():
                 assert node.end_lineno - node.lineno + 1 <= 45, f"{file.name}: {node.name} is no thin adapter"
 
 
-def _seconds(n: int, *command: str) -> float:
-    """CPU seconds of the quickest of n runs: the wall time that a quiet machine would show."""
+def _seconds(n: int, *command: str, enough: float = 0.0) -> float:
+    """CPU seconds of the quickest of n runs, or of the first below `enough`: what a quiet machine would show as wall
+    time. A neighbour on the same core makes a run dearer, so it takes several to meet a quiet moment."""
     best = float("inf")
     for _ in range(n):
+        if best < enough:
+            break
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -64,11 +67,7 @@ def test_import_rewards_is_quick_and_without_torch():
     "arguments", [["--help"], ["plan", "pipelines/recipes/r1_tiny.yaml"], ["grpo", "--help"]], ids=" ".join
 )
 def test_r1_answers_within_half_a_second(arguments, tmp_path):
-    """Half a second of CPU time; on a slow machine as many times what three imports alone take there."""
-    ours = _seconds(7, str(Path(sys.executable).with_name("r1")), *arguments)
-    if ours >= 0.5:
-        imports = _seconds(5, sys.executable, "-c", "import typer, yaml; from pydantic import BaseModel, Field")
-        assert ours < 3 * imports, f"{ours:.2f} s, three imports alone {imports:.2f} s"
+    assert _seconds(40, str(Path(sys.executable).with_name("r1")), *arguments, enough=0.5) < 0.5
 
 
 def test_rollout_package_is_empty():

@@ -29,7 +29,7 @@ STATED = {"math": {"weight": 1.0, "stated": True}, "code": {"weight": 1.0, "stat
 class Route(BaseModel):
     """Where the samples come from."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     source: str = Field(
         description="zero: outputs of a model trained without samples; prompt: a model that is shown solved examples; "

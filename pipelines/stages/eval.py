@@ -20,7 +20,7 @@ WIN = "win"
 class Win(BaseModel):
     """A preference win rate: how often a model's sample has more of a reward than another's on the same problem."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     reward: str = Field(description="the reward that decides; one of `rewards` or `report`")
     against: str = Field(description="the model to beat, as named among `models`")
