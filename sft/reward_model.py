@@ -22,6 +22,7 @@ from models.router_callback import RouterCallback
 from models.scalar import add_scalar_head, load_scalar_model, pad_apart
 from rollout.reward_engine import model_scores
 from rollout.reward_info import RewardModelInfo
+from sft.arguments import trainer_arguments
 from sft.data import LengthBatches
 from sft.progress import Bar, Log
 from sft.reward_config import RewardModelSettings
@@ -190,33 +191,7 @@ def build_trainer(
     callbacks: list[TrainerCallback],
 ) -> PairTrainer:
     """The trainer over ready token rows: TRL neither renders nor filters anything."""
-    cuda = torch.cuda.is_available()
-    args = RewardConfig(
-        output_dir=str(scratch),
-        num_train_epochs=config.epochs,
-        learning_rate=config.lr,
-        lr_scheduler_type="cosine_with_min_lr",
-        lr_scheduler_kwargs={"min_lr_rate": config.min_lr_ratio},
-        warmup_steps=config.warmup,
-        per_device_train_batch_size=config.per_forward,
-        gradient_accumulation_steps=config.batch // config.per_forward,
-        optim="adamw_torch_fused",
-        weight_decay=config.weight_decay,
-        max_grad_norm=config.max_grad_norm,
-        bf16=config.precision == "bf16" or (config.precision == "auto" and cuda),
-        gradient_checkpointing=config.gradient_checkpointing,
-        max_length=None,
-        save_strategy="steps" if config.save_every else "no",
-        save_steps=config.save_steps or 1,
-        save_total_limit=config.keep,
-        logging_steps=config.log_every,
-        seed=seed,
-        data_seed=seed,
-        dataloader_num_workers=0,
-        dataloader_pin_memory=cuda,
-        report_to="none",
-        disable_tqdm=True,
-    )
+    args = RewardConfig(**trainer_arguments(config, scratch, seed), max_length=None)
     if data.kind == "pairs":
         kind: type[PairTrainer] = PairTrainer
         columns = {"chosen_ids": data.input_ids[::2], "rejected_ids": data.input_ids[1::2]}

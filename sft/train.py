@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from datasets import Dataset
 from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
@@ -24,6 +23,7 @@ from models.checkpoint import (
 )
 from models.lora import add_adapter
 from models.router_callback import RouterCallback
+from sft.arguments import trainer_arguments
 from sft.config import SftSettings
 from sft.data import Encoded, LengthBatches, encode
 from sft.progress import Bar, Log
@@ -132,37 +132,13 @@ def build_trainer(
 ) -> Trainer:
     """The trainer over ready token rows: TRL neither renders nor masks anything."""
     packing = config.packing == "bfd"
-    micro = config.per_forward
-    cuda = torch.cuda.is_available()
     args = SFTConfig(
-        output_dir=str(scratch),
-        num_train_epochs=config.epochs,
-        learning_rate=config.lr,
-        lr_scheduler_type="cosine_with_min_lr",
-        lr_scheduler_kwargs={"min_lr_rate": config.min_lr_ratio},
-        warmup_steps=config.warmup,
-        per_device_train_batch_size=micro,
-        gradient_accumulation_steps=config.batch // micro,
-        optim="adamw_torch_fused",
-        weight_decay=config.weight_decay,
+        **trainer_arguments(config, scratch, seed),
         adam_beta2=config.beta2,
-        max_grad_norm=config.max_grad_norm,
-        bf16=config.precision == "bf16" or (config.precision == "auto" and cuda),
-        gradient_checkpointing=config.gradient_checkpointing,
         router_aux_loss_coef=config.policy.aux_coef,
         packing=packing,
         max_length=max_length,
         dataset_kwargs=None if packing else {"skip_prepare_dataset": True},
-        save_strategy="steps" if config.save_every else "no",
-        save_steps=config.save_steps or 1,
-        save_total_limit=config.keep,
-        logging_steps=config.log_every,
-        seed=seed,
-        data_seed=seed,
-        dataloader_num_workers=0,
-        dataloader_pin_memory=cuda,
-        report_to="none",
-        disable_tqdm=True,
     )
     trainer = Trainer(
         model=model,
