@@ -71,7 +71,8 @@ def strike_at(monkeypatch: pytest.MonkeyPatch, replica: Any, call: int, blow: Ca
     """`blow` once, in the middle of this replica's `call`-th batch of long completions."""
     from rollout import server_client
 
-    monkeypatch.setattr(server_client, "POLL_S", 0.1)
+    # Short beside a batch: on a quiet machine one of them can be over within a tenth of a second.
+    monkeypatch.setattr(server_client, "POLL_S", 0.03)
     steps, ask, seen = server_client.Replica._steps, server_client.Replica.ask, {"calls": 0, "struck": False}
 
     async def counted(self: Any, session: Any, bodies: Any, answers: Any) -> None:
