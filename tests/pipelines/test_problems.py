@@ -11,6 +11,7 @@ from pipelines.artifacts import read_rows
 from pipelines.context import Context
 from pipelines.problems.arithmetic import MATH, add, chain, equation
 from pipelines.problems.corpus import corpus
+from pipelines.problems.families import GENERATED
 from pipelines.problems.functions import CODE
 from pipelines.problems.items import draw_distinct, split_of
 from pipelines.problems.sources import SourceError, check_source, read_source
@@ -155,6 +156,22 @@ def test_parquet_and_datasets_give_the_same_rows(tmp_path):
 def test_reasoning_gym_rows():
     rows = list(read_source("reasoning-gym:chain_sum,basic_arithmetic", columns={}, size=6, seed=0))
     assert [row["kind"] for row in rows].count("chain_sum") == 3 and rows[0]["answer"]
+
+
+def test_a_family_can_be_had_by_some_of_its_kinds(tmp_path):
+    sets = make(tmp_path, n=40, holdout=10, dev=0, cold_start=10, source="arithmetic:chain+german:add")
+    kinds = {(row["family"], row["kind"]) for row in read_rows(sets.train.path)}
+    assert kinds == {("math", "chain"), ("math", "add")}
+    assert any("Berechne" in row["prompt"] for row in read_rows(sets.train.path) if row["kind"] == "add")
+    assert check_source("arithmetic:chain,sums") == (
+        "source 'arithmetic:chain,sums': 'sums' is none of arithmetic's kinds: add, chain, equation, fraction"
+    )
+
+
+def test_every_generator_goes_by_its_kind():
+    for family in GENERATED.values():
+        for generator in family:
+            assert generator(random.Random(0)).kind == generator.__name__
 
 
 def test_unknown_source_is_named():
