@@ -66,7 +66,7 @@ def content(folder: Path, stage: str = "") -> dict[str, Any]:
         found = told.get("models")
         if found:
             stages[name] |= {"scores": found, "protocol": told.get("protocol") or {}}
-            scores |= {model: numbers for model, numbers in found.items() if "pass@1" in numbers}
+            scores |= _scored(found)
     if stage:
         return dict(stages[stage])
     return {**record, "stages": stages, "scores": scores}
@@ -80,15 +80,25 @@ def run_text(run: Mapping[str, Any]) -> str:
         seconds = entry.get("wall_s") if "manifest" in entry else None
         rows.append((name, entry["use"], entry["status"], "" if seconds is None else duration(seconds), numbers))
     parts = [f"{run['name']}: {run['status']} (seed {run['seed']}, from {run['file']})", align(rows)]
-    if run["scores"]:
-        told = [entry["protocol"] for entry in run["stages"].values() if "protocol" in entry]
-        columns = measured(run["scores"], told[-1] if told else {})
-        parts.append(align([("model", "pass@1", "95% interval"), *map(_score, run["scores"].items())]))
-        if columns:
-            head = ("model", *(f"{column.title}{' %' if column.share else ''}" for column in columns))
-            cells = {model: [column.cell(numbers) for column in columns] for model, numbers in run["scores"].items()}
-            parts.append(align([head, *((model, *map(" ".join, row)) for model, row in cells.items())]))
+    told = {name: entry for name, entry in run["stages"].items() if _scored(entry.get("scores", {}))}
+    for name, entry in told.items():
+        parts += _score_tables(_scored(entry["scores"]), entry["protocol"], name if len(told) > 1 else "model")
     return "\n\n".join(parts)
+
+
+def _scored(models: Mapping[str, Any]) -> dict[str, Any]:
+    return {model: numbers for model, numbers in models.items() if "pass@1" in numbers}
+
+
+def _score_tables(scores: Mapping[str, Any], protocol: Mapping[str, Any], title: str) -> list[str]:
+    """One evaluation: pass@1 with interval, and what it measured beside; `title` heads the column of models."""
+    columns = measured(scores, protocol)
+    tables = [align([(title, "pass@1", "95% interval"), *map(_score, scores.items())])]
+    if columns:
+        head = (title, *(f"{column.title}{' %' if column.share else ''}" for column in columns))
+        cells = {model: [column.cell(numbers) for column in columns] for model, numbers in scores.items()}
+        tables.append(align([head, *((model, *map(" ".join, row)) for model, row in cells.items())]))
+    return tables
 
 
 def _score(item: tuple[str, Mapping[str, Any]]) -> Sequence[str]:

@@ -124,15 +124,24 @@ def _read_parquet(path: Path) -> Iterator[dict[str, Any]]:
         yield from batch.to_pylist()
 
 
-def _read_dataset(name: str) -> Iterator[dict[str, Any]]:
-    """`NAME`, `NAME:SPLIT` or `NAME/CONFIG:SPLIT` is handed to `datasets.load_dataset`; a local folder works too."""
+def _read_dataset(named: str) -> Iterator[dict[str, Any]]:
+    """`NAME[/CONFIG][:SPLIT]` is handed to `datasets.load_dataset`; NAME is OWNER/NAME on the Hub or a local folder."""
     from datasets import load_dataset
 
-    name, _, split = name.partition(":")
+    path, _, split = named.partition(":")
+    name, config = _name_and_config(path)
     try:
-        yield from load_dataset(name, split=split or "train")
+        yield from load_dataset(name, config, split=split or "train")
     except (FileNotFoundError, ValueError, ConnectionError) as error:
-        raise SourceError(f"datasets:{name}: {str(error).splitlines()[0]}") from error
+        raise SourceError(f"datasets:{named}: {str(error).splitlines()[0]}") from error
+
+
+def _name_and_config(path: str) -> tuple[str, str | None]:
+    """`openai/gsm8k/main` and `./folder/config` in two; a folder that is there is a name, whatever slashes it has."""
+    name, _, config = path.rpartition("/")
+    on_hub = path.count("/") == 2 and not path.startswith((".", "/", "~"))
+    two = not Path(path).exists() and (on_hub or Path(name or path).is_dir())
+    return (name, config) if two else (path, None)
 
 
 def _read_gym(kinds: list[str], size: int, seed: int, settings: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -21,7 +21,7 @@ FILES = (".jsonl", ".parquet")
 class ChatsConfig(StageConfig):
     """Chats of a file or a dataset: `prompt` and `completion`, or `messages`, of one question or of several."""
 
-    source: str = Field(description="a .jsonl or .parquet file, or datasets:NAME[:SPLIT]")
+    source: str = Field(description="a .jsonl or .parquet file, or datasets:NAME[/CONFIG][:SPLIT]")
     n: int = Field(1000, ge=1, description="chats taken, drawn at random from all of the source")
     family: str = Field("chat", description="family of the rows that have none")
     shape: Literal["as_is", "house"] = Field(

@@ -45,6 +45,8 @@ class GrpoConfig(GrpoSettings, StageConfig):
             raise ValueError("watch: grades the answers to held-out problems: set eval_every, and `dev` as an input")
         if both := sorted(set(self.watch) & set(self.rewards)):
             raise ValueError(f"watch: {both[0]} is trained on as well, so it is no check: take it out of one of them")
+        if guesses := sorted(set(self.watch) & set(self.learned)):
+            raise ValueError(f"watch: {guesses[0]} is a learned reward and can be hacked itself: name rules here")
         return self
 
     def all_rewards(self) -> dict[str, Any]:

