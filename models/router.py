@@ -7,7 +7,8 @@ Three policies, always explicit:
 - `bias_update(rate)`: DeepSeek-V3's auxiliary-loss-free balance (arXiv 2408.15664, 2412.19437 section 2.1.2): after
   each optimizer step `b += rate * sign(mean load - load)`, on the counts of the whole batch. The paper's rate is 0.001.
   `bias_update(rate, centred)` subtracts the mean of the signs (Moonlight, torchtitan), so the biases cannot drift.
-- `aux(coef)`: the classic load-balancing loss of architectures that have one (Qwen3-MoE, Mixtral).
+- `aux(coef)`: the classic load-balancing loss of architectures that have one (Qwen3-MoE, Mixtral), of each layer by
+  itself and averaged over layers (Switch Transformer, arXiv 2101.03961, equation 4, is about one layer, too).
 
 The bias chooses experts and never weighs them, so it must reach the rollout engine with every sync, in fp32.
 DeepSeek does not say what it did to the bias in RL; frameworks differ (frozen, 0, 1e-4, 1e-3).
@@ -16,6 +17,8 @@ DeepSeek does not say what it did to the bias in RL; frameworks differ (frozen, 
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -123,6 +126,28 @@ def check_policy(policy: RouterPolicy, model: Any) -> list[MoELayer]:
     return layers
 
 
+def balance_each_layer(model: Any) -> Callable[[], None]:
+    """Make the auxiliary loss of `model`'s architecture the mean over its layers' own; the function returned undoes it.
+
+    transformers (5.17) adds up tokens and probabilities over all layers before it compares experts: layers that lean to
+    different experts then cancel out, and a deep model looks even while none of its layers is. Scale and minimum stay
+    what they were, top_k. The loss is a function of the architecture's module, so all its models here get it.
+    """
+    home, name = sys.modules[type(model).__module__], "load_balancing_loss_func"
+    pooled = getattr(home, name, None)
+    if pooled is None or hasattr(pooled, "pooled"):
+        return lambda: None
+
+    def each_layer(gate_logits: Any, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(gate_logits, tuple):
+            return pooled(gate_logits, *args, **kwargs)
+        return sum(pooled((layer,), *args, **kwargs) for layer in gate_logits) / len(gate_logits)
+
+    each_layer.pooled = pooled  # type: ignore[attr-defined]
+    setattr(home, name, each_layer)
+    return lambda: setattr(home, name, pooled)
+
+
 class RouterWatch:
     """Counts the tokens each expert gets, and carries out a policy after each optimizer step.
 
@@ -139,6 +164,7 @@ class RouterWatch:
         self.steps = 0
         self._mask: torch.Tensor | None = None
         self._prepare(model)
+        self._undo = balance_each_layer(model) if policy.kind == "aux" else lambda: None
         self._counts = [
             torch.zeros(x.n_experts, dtype=torch.float64, device=x.router.weight.device) for x in self.layers
         ]
@@ -223,7 +249,8 @@ class RouterWatch:
         }
 
     def close(self) -> None:
-        """Take the hooks off the model."""
+        """Take the hooks off the model, and give the architecture its auxiliary loss back."""
+        self._undo()
         for handle in self._handles:
             handle.remove()
         self._handles = []

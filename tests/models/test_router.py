@@ -183,3 +183,43 @@ def test_aux_turns_the_loss_on_and_the_others_turn_it_off() -> None:
     without = model(input_ids=ids, labels=ids)
     assert with_aux.loss.item() == pytest.approx(without.loss.item() + 0.5 * with_aux.aux_loss.item(), abs=1e-5)
     assert 0 < watch.step()["router/max_vio"] < 3
+
+
+def lean(model: Any) -> None:
+    """Make layer 0 prefer the first half of the experts and layer 1 the second half, whatever the token."""
+    import torch
+
+    for layer, sign in zip(find_moe_layers(model), (1, -1), strict=True):
+        layer.router.weight.data += sign * 0.01 * torch.tensor([1.0, 1, 1, 1, -1, -1, -1, -1])[:, None]
+    for block in model.model.layers:
+        block.post_attention_layernorm.register_forward_hook(lambda module, inputs, out: out + 1.0)
+
+
+def test_aux_sees_the_lean_of_each_layer_though_their_sum_is_even() -> None:
+    model = qwen().train()
+    lean(model)
+    pooled = model(input_ids=tokens(), output_router_logits=True).aux_loss.item()
+    watch = RouterWatch(model, RouterPolicy.parse("aux(0.5)"))
+    alone = model(input_ids=tokens()).aux_loss.item()
+    watch.close()
+    assert pooled == pytest.approx(2.0, abs=0.1), "even: top_k"
+    assert alone > 3.0, "half of the experts get everything: up to twice as much"
+    assert model(input_ids=tokens(), output_router_logits=True).aux_loss.item() == pooled, "closed: as it was"
+
+
+def test_aux_evens_out_layers_that_lean_apart() -> None:
+    import torch
+
+    model = qwen().train()
+    lean(model)
+    watch = RouterWatch(model, RouterPolicy.parse("aux(0.5)"))
+    routers = [layer.router.weight for layer in find_moe_layers(model)]
+    optimizer = torch.optim.AdamW(routers, lr=3e-3)
+    max_vio = []
+    for _ in range(40):
+        optimizer.zero_grad()
+        model(input_ids=tokens()).aux_loss.backward()
+        optimizer.step()
+        max_vio.append(watch.step()["router/max_vio"])
+    watch.close()
+    assert max_vio[0] > 0.9 and max_vio[-1] < max_vio[0] / 2
