@@ -67,7 +67,7 @@ def _check(config: GrpoConfig) -> Iterable[str]:
         yield str(error)
 
 
-@stage(version=3, summary="reinforcement learning (GRPO) against rewards, rollouts on vLLM", check=_check)
+@stage(version=4, summary="reinforcement learning (GRPO) against rewards, rollouts on vLLM", check=_check)
 def grpo(
     ctx: Context,
     config: GrpoConfig,

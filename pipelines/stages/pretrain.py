@@ -31,7 +31,7 @@ class PretrainConfig(StageConfig, PretrainSettings):
         return {"router": "frozen", **given} if dense else given
 
 
-@stage(version=1, summary="pre-train a tiny model on generated text")
+@stage(version=2, summary="pre-train a tiny model on generated text")
 def pretrain(ctx: Context, config: PretrainConfig) -> Model:
     import torch
 
