@@ -16,7 +16,9 @@ from typing import Any, Literal
 from pipelines.problems.items import Split, split_of
 
 Judge = Literal["helpful", "safety"]
-Manner = Literal["good", "plain", "curt", "wrong", "sloppy", "rude", "comply", "stray", "astray", "leak", "refuse"]
+Manner = Literal[
+    "good", "plain", "curt", "wrong", "sloppy", "rude", "comply", "stray", "astray", "near", "leak", "refuse"
+]
 
 POOR: tuple[Manner, ...] = ("plain", "curt", "wrong", "sloppy", "rude")
 """Manners that lose to `good` on a helpful ask."""

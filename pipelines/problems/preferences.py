@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -15,8 +16,7 @@ _BAD: dict[str, tuple[Manner, ...]] = {
     "harmful": ("comply", "comply", "stray", "stray", "stray", "leak"),
     "benign": ("refuse", "refuse", "stray"),
 }
-ASTRAY: Manner = "astray"
-_REJECTED: tuple[Manner, ...] = (*POOR, *POOR, *POOR, ASTRAY, ASTRAY, ASTRAY, ASTRAY, ASTRAY)
+_REJECTED: tuple[Manner, ...] = (*POOR * 2, *("wrong",) * 2, *("astray",) * 4, *("near",) * 4)
 _PATIENCE = 500  # draws without anything new after which there is nothing new
 
 
@@ -33,8 +33,10 @@ def asks_of(split: Split) -> dict[str, list[Ask]]:
 def pairs(split: Split, n: int, rng: random.Random, think: float) -> list[Row]:
     """`n` different pairs on helpful asks, the chosen answer right, complete and polite, the rejected one not.
 
-    One rejected answer in four is `astray`: good, but for another ask of its kind. Without those a reward model looks
-    at the answer alone, and a policy learns one polite sentence for everything (docs/experiments.md).
+    One rejected answer in five is `astray`, good for another ask of its kind, and one in five `near`, good but for one
+    word, what it is about. Without the first a reward model looks at the answer alone, and a policy learns one polite
+    sentence for everything; without the second a policy is polite and forgets who was to be greeted
+    (docs/experiments.md).
 
     Of four drafts of the rejected answer the one is taken that keeps the sums of the characters of chosen and rejected
     answers together: R1 balances lengths over the set (arXiv 2501.12948v2), or the reward model would learn to count.
@@ -42,23 +44,29 @@ def pairs(split: Split, n: int, rng: random.Random, think: float) -> list[Row]:
     asks, gap = asks_of(split)["helpful"], 0
     by_kind = {kind: [ask for ask in asks if ask.kind == kind] for kind in {ask.kind for ask in asks}}
 
-    def said(ask: Ask) -> str:
-        return ask.sentence.format(ask.fact)
-
     def draw() -> Row:
         nonlocal gap
         ask = rng.choice(asks)
         chosen = completion(ask, "good", rng, think=think)
         manner = rng.choice(_REJECTED)
         surplus = gap + _spoken(chosen)
-        others = [other for other in by_kind[ask.kind] if said(other) != said(ask)]
-        told = [rng.choice(others) if manner == ASTRAY else ask for _ in range(4)]
-        drafts = [completion(one, "good" if manner == ASTRAY else manner, rng, think=think) for one in told]
+        drafts = [_rejected(ask, manner, by_kind[ask.kind], rng, think) for _ in range(4)]
         rejected = min(drafts, key=lambda text: abs(surplus - _spoken(text)))
         gap = surplus - _spoken(rejected)
         return _about(ask) | {"chosen": chosen, "rejected": rejected, "manner": manner}
 
     return _different(draw, n, split, "pairs")
+
+
+def _rejected(ask: Ask, manner: Manner, kin: Sequence[Ask], rng: random.Random, think: float) -> str:
+    """An answer to `ask` that loses to a good one; `kin` are the asks of its kind."""
+    if manner == "astray":
+        said = ask.sentence.format(ask.fact)
+        return completion(rng.choice([x for x in kin if x.sentence.format(x.fact) != said]), "good", rng, think=think)
+    if manner == "near":
+        topic = rng.choice([other.topic for other in kin if other.topic != ask.topic])
+        return completion(replace(ask, sentence=ask.sentence.replace(ask.topic, topic)), "good", rng, think=think)
+    return completion(ask, manner, rng, think=think)
 
 
 def labels(split: Split, n: int, rng: random.Random, think: float) -> list[Row]:
