@@ -92,10 +92,11 @@ def pad_apart(tokenizer: Any) -> Any:
     token, so with `pad = eos`, as many tokenizers have it, the number would come from one token too early.
     """
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
-        other = next(i for i in (tokenizer.bos_token_id, tokenizer.unk_token_id, 0, 1) if _usable(i, tokenizer))
+        special = [i for i, token in sorted(tokenizer.added_tokens_decoder.items()) if token.special]
+        known = [tokenizer.bos_token_id, tokenizer.unk_token_id, *special]
+        # None that text can hold: as a special token it would be cut differently once the tokenizer has been saved.
+        other = next((i for i in known if i is not None and i != tokenizer.eos_token_id), None)
+        if other is None:
+            raise ScalarModelError("the tokenizer has no special token but its end token, so there is none to pad with")
         tokenizer.pad_token = tokenizer.convert_ids_to_tokens(other)
     return tokenizer
-
-
-def _usable(token: int | None, tokenizer: Any) -> bool:
-    return token is not None and token != tokenizer.eos_token_id

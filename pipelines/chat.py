@@ -100,7 +100,10 @@ def load(folder: Path, seed: int | None, **settings: Any) -> Talk:
 
     if seed is not None:
         torch.manual_seed(seed)
-    model, tokenizer = load_model(folder).eval(), load_tokenizer(folder)
+    try:
+        model, tokenizer = load_model(folder).eval(), load_tokenizer(folder)
+    except (OSError, ValueError) as error:
+        raise ConfigError([f"{folder}: no model that can be loaded: {str(error).splitlines()[0]}"]) from None
     if settings.get("template") != "plain" and not tokenizer.chat_template:
         raise ConfigError([f"{folder}: its tokenizer has no chat template: use --template plain"])
     return Talk(model, tokenizer, sorted(stop_token_ids(folder)), **settings)
@@ -122,5 +125,8 @@ def converse(talk: Talk, questions: Iterator[str], write: Callable[[str], None])
             talk.turns = []
             write("(a new conversation)\n")
         elif question.strip():
-            talk.ask(question.strip(), write)
+            try:
+                talk.ask(question.strip(), write)
+            except ConfigError as error:  # too long a conversation: the next line may begin a new one
+                write(error.lines[0])
             write("\n")

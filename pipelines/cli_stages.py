@@ -168,8 +168,11 @@ def _hand_over(made: Path, out: Path | None) -> None:
         return
     temp = out.with_name(f".{out.name}.tmp")
     shutil.rmtree(temp, ignore_errors=True)
-    shutil.copytree(made.resolve(), temp)
-    temp.replace(out)
+    try:
+        shutil.copytree(made.resolve(), temp)
+        temp.replace(out)
+    except OSError as error:
+        raise ConfigError([f"--out {out}: {(error.strerror or str(error)).lower()}; the result is in {made}"]) from None
     typer.echo(f"result: {out}")
 
 

@@ -58,7 +58,8 @@ def build(root: Node, mistakes: Mistakes, *, file: Path, overrides: tuple[str, .
 
 def _name(entry: tuple[Node, Node] | None, file: Path, mistakes: Mistakes) -> str:
     if entry is None:
-        return re.sub(r"[^A-Za-z0-9._-]", "-", file.stem).strip("-.") or "pipeline"
+        stem = re.sub(r"[^A-Za-z0-9._-]", "-", file.stem).strip("-.") or "pipeline"
+        return f"{stem}-run" if stem in TAKEN else stem
     node = entry[1]
     if not isinstance(node, ScalarNode) or not FOLDER.fullmatch(node.value) or node.value in TAKEN:
         hint = "letters, digits, '.', '_' and '-': it names the run's folder, for example r1-tiny"
@@ -89,7 +90,10 @@ def _plugins(entry: tuple[Node, Node] | None, base: Path, mistakes: Mistakes) ->
             mistakes.add(node, path, f"must be a Python file, not {source.describe(node)}", "such as ./my_rewards.py")
             continue
         start = Path.cwd() if node.start_mark.name.startswith("--") else base
-        file = (start / Path(node.value).expanduser()).resolve()
+        file = (start / source.expanded(node.value)).resolve()
+        if node.value in found:
+            mistakes.add(node, path, f"{node.value} is listed twice", "name it once")
+            continue
         if file.is_file():
             found[node.value] = file
             continue
@@ -143,6 +147,7 @@ def _stages(
         if stage is not None and stage.uses_rewards and configs[name] is not None:
             rewarded = [*getattr(configs[name], "rewards", ()), *getattr(configs[name], "report", ())]
             edges.check_reward_models(f"stages.{name}", stage, rewarded, inputs[name], named[name][0], mistakes)
+            edges.check_win(f"stages.{name}.with.win", configs[name], inputs[name], named[name][0], mistakes)
     needs = gates.connect(named, kinds, inputs, mistakes)
     parents = {
         name: [ref.stage for refs in inputs[name].values() for ref in refs if ref.path is None]
@@ -203,7 +208,7 @@ def _config(
     for message in stage.check(config) if stage.check else ():
         mistakes.add(block or key, path, message)
     for file in stage.files(config) if stage.files else ():
-        if not (base / Path(file).expanduser()).exists():
+        if not (base / source.expanded(file)).exists():
             mistakes.add(
                 block or key, path, f"no such file: {file}", f"looked in {base}: put it there or correct the path"
             )

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipelines import journal
 from pipelines.artifacts import RewardModel
 from pipelines.context import Context
-from pipelines.grading import make_scorer
+from pipelines.grading import make_scorer, quarantine_of
 from pipelines.stage import StageError
 from rollout.factory import EngineKind
 from rollout.server_settings import Replicas, ServerUrls, StallSeconds, server_faults
@@ -221,8 +221,10 @@ def grade(
     judges: Mapping[str, RewardModel | None] = {},
 ) -> list[Graded]:
     """Every completion with its verdict. A sample whose grading failed goes to quarantine.jsonl with correct None."""
-    quarantine = ctx.out / "quarantine.jsonl"
-    with make_scorer(ctx, config.rewards, **judges, rows=rows, quarantine=quarantine) as scorer:
+    with (
+        quarantine_of(ctx) as quarantine,
+        make_scorer(ctx, config.rewards, **judges, rows=rows, quarantine=quarantine) as scorer,
+    ):
         return grade_with(scorer, rows, groups, config)
 
 

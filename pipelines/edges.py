@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
@@ -15,6 +17,7 @@ from pipelines.stage import Input, Stage
 from pipelines.store import read_made
 
 PATH_STARTS = ("./", "../", "/", "~")
+LABEL = re.compile(r"\w[^/\\\x00-\x1f]{0,79}")  # a model's name in an evaluation: tables have it, and files
 Named = Mapping[str, tuple[Node, Node]]
 Kinds = Mapping[str, Stage | None]  # None: the stage exists, its `use:` is wrong
 
@@ -67,6 +70,9 @@ def _refs(slot: Input, node: Node, path: str, kinds: Kinds, base: Path, mistakes
     for i, (ref, (_, item)) in enumerate(zip(refs, pairs, strict=True)):
         if slot.shape == "dict" and ref is not None and ref.label in labels[:i]:
             mistakes.add(item, path, f"two inputs are called {ref.label}", "give names: {first: ..., second: ...}")
+        if slot.shape == "dict" and ref is not None and not LABEL.fullmatch(ref.label):
+            hint = "begin with a letter or digit and leave out slashes, as in {mine: ...}"
+            mistakes.add(item, path, f"{ref.label!r} is not usable as a name in tables and files", hint)
     return good
 
 
@@ -79,11 +85,13 @@ def _ref(
     text = str(node.value)
     if text.startswith(PATH_STARTS):
         start = Path.cwd() if node.start_mark.name.startswith("--") else base
-        folder = (start / Path(text).expanduser()).resolve()
+        folder = (start / source.expanded(text)).resolve()
         found = locate(folder, slot.type)
         if found is None:
             what = "no such folder" if not folder.is_dir() else f"is no {slot.type.__name__}"
-            mistakes.add(node, path, f"{text}: {what}", f"needs a folder with {MARKS[slot.type]}")
+            inside = sorted(f"{text.rstrip('/')}/{part.parent.name}" for part in folder.glob(f"*/{MARKS[slot.type]}"))
+            hint = did_you_mean(f"{text}/train", inside) if inside else f"needs a folder with {MARKS[slot.type]}"
+            mistakes.add(node, path, f"{text}: {what}", hint)
             return None
         return Ref(label or Path(text).name, path=found)
     name, _, output = text.partition(".")
@@ -152,19 +160,23 @@ def load_rewards(plugins: Mapping[str, Path], nodes: Sequence[Node], mistakes: M
 
 
 def check_rewards(path: str, block: Node | None, mistakes: Mistakes) -> None:
-    """Check the rewards and settings under a stage's `rewards:` and `watch:` against built-in ones and plugins."""
-    for key in ("rewards", "watch"):
-        node = source.entries(block).get(key, (None, None))[1]
+    """Check the rewards and settings under `rewards:`, `watch:` and `report:` against built-in ones and plugins."""
+    nodes = {key: source.entries(block).get(key, (None, None))[1] for key in ("rewards", "watch", "report")}
+    settled = source.entries(nodes["rewards"])
+    for key, node in nodes.items():
         if node is not None:
-            _check_rewards(f"{path}.{key}", node, mistakes)
+            _check_rewards(f"{path}.{key}", node, mistakes, settled if key == "report" else ())
 
 
-def _check_rewards(path: str, node: Node, mistakes: Mistakes) -> None:
-    from rewards.registry import BUILT_IN, NEEDS_SETTINGS, RewardError, get, parse_weights
+def _check_rewards(path: str, node: Node, mistakes: Mistakes, settled: Collection[str] = ()) -> None:
+    """`settled`: rewards that have their settings elsewhere, so that a bare name is enough."""
+    from rewards.registry import BUILT_IN, NEEDS_SETTINGS, RewardError, parse_weights
 
+    if isinstance(node, MappingNode) and not node.value and path.endswith(".rewards"):
+        mistakes.add(node, path, "no rewards are given", "for example {math: 1.0, format: 0.1}")
     for name, (key, item) in source.entries(node).items():
         settings = source.value(item, f"{path}.{name}", mistakes)
-        bare = isinstance(settings, int | float) and abs(settings) < float("inf")
+        bare = isinstance(settings, int | float) and not isinstance(settings, bool) and abs(settings) < float("inf")
         if bare and name in BUILT_IN and name not in NEEDS_SETTINGS:
             continue  # nothing to check that would be worth importing a grader for
         try:
@@ -172,9 +184,9 @@ def _check_rewards(path: str, node: Node, mistakes: Mistakes) -> None:
         except RewardError as error:
             mistakes.add(key, f"{path}.{name}", str(error))
     for i, item in enumerate(source.items(node)):
-        if isinstance(item, ScalarNode):
+        if isinstance(item, ScalarNode) and item.value not in settled:
             try:
-                get(item.value)
+                parse_weights({item.value: 1.0})
             except RewardError as error:
                 mistakes.add(item, f"{path}.{i}", str(error))
 
@@ -192,3 +204,11 @@ def check_reward_models(
 
     for fault in preference_faults(rewards, [name for name in refs if refs[name]], stage.inputs):
         mistakes.add(node, path, fault)
+
+
+def check_win(path: str, config: Any, refs: Mapping[str, Sequence[Ref]], node: Node, mistakes: Mistakes) -> None:
+    """The model to beat is one of those that are evaluated."""
+    win = getattr(config, "win", None)
+    labels = [ref.label for ref in refs.get("models", ())]
+    if win is not None and labels and win.against not in labels:
+        mistakes.add(node, path, f"no model is named {win.against!r}", did_you_mean(win.against, labels))

@@ -95,14 +95,20 @@ def _gate(
         if word in WORDS:
             continue
         bound = _bound(value)
-        if METRIC.fullmatch(word) is None:
+        if not isinstance(word, str) or METRIC.fullmatch(word) is None:
             mistakes.add(
-                nodes[word][0], f"{path}.{word}", "unknown key", did_you_mean(word, (*WORDS, "pass@1", "cons@k"))
+                nodes[str(word)][0] if str(word) in nodes else next(iter(nodes.values()))[0],
+                f"{path}.{word}",
+                "unknown key",
+                did_you_mean(str(word), (*WORDS, "pass@1", "cons@k")),
             )
         elif bound is None:
             wrong(word, f"must be a bound, not {source.describe(nodes[word][1])}", 'for example ">= 0.6"')
         else:
             bounds[word] = bound
+    for word in ("model", "vs", "scores"):
+        if word in content and not isinstance(content[word], str):
+            wrong(word, f"must be a name, not {source.describe(nodes[word][1])}")
     p = content.get("p", 0.05)
     if isinstance(p, bool) or not isinstance(p, (int, float)) or not 0 < p < 1:
         wrong("p", f"must be between 0 and 1, not {p}", "for example 0.05")

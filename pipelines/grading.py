@@ -75,6 +75,19 @@ def make_scorer(
         yield scorer
 
 
+@contextmanager
+def quarantine_of(ctx: Context) -> Iterator[Path]:
+    """A file for samples that could not be graded. It is added to the artifact's when the block ends well; else it
+    stays in scratch, which outlives a failed stage, so that what the error names is there."""
+    kept = ctx.scratch / "quarantine.jsonl"
+    kept.unlink(missing_ok=True)
+    yield kept
+    if kept.exists():
+        with (ctx.out / kept.name).open("a", encoding="utf-8") as file:
+            file.write(kept.read_text(encoding="utf-8"))
+        kept.unlink()
+
+
 @dataclass
 class Judge:
     """A reward model that is ready to judge. `counts`: judged, no_answer (broken off or without an answer), too_long

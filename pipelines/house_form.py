@@ -68,8 +68,7 @@ def _stated(text: str) -> tuple[str, str] | None:
     from rewards.math.extract import extract
 
     answer = extract(text)
-    place = text.rfind(answer) if answer else -1
-    if answer is None or place < 0:
+    if not answer or (place := _place(text, answer)) is None:
         return None
     before = text[:place]
     if not _unannounced(before) and (end := ENDS.search(answer)) is not None and OPERATION.search(answer) is not None:
@@ -77,6 +76,14 @@ def _stated(text: str) -> tuple[str, str] | None:
     if before.rstrip().endswith("="):  # "12+30=42": the answer ends the work
         return f"{before.rstrip()}{answer}", answer
     return _unannounced(before), answer
+
+
+def _place(text: str, answer: str) -> int | None:
+    """Where the answer stands as a word of its own: at its last announcement, else the last time; None: nowhere."""
+    spots = [found.start() for found in re.finditer(rf"(?<![\w.]){re.escape(answer)}(?!\w)", text)]
+    announced = [spot for spot in spots if ANNOUNCED.search(text[:spot].rstrip()[-TAIL:])]
+    place = (announced or spots or [text.rfind(answer)])[-1]
+    return place if place >= 0 else None
 
 
 def _unannounced(work: str) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 from models.sealed import file_digest, intact
 from pipelines.graph import Node
+from pipelines.source import expanded
 
 MANIFEST = "manifest.json"
 VOLATILE = (MANIFEST, "metrics.jsonl")  # times and machine facts: no part of what an artifact is
@@ -54,15 +55,21 @@ def identify(
 ) -> Identity:
     """The identity of one stage. `seed` is the pipeline's, `inputs` as in `Identity`, `rewards` the plugin files."""
     stage = node.stage
-    plugins = {Path(name).name: file_digest(path) for name, path in rewards.items()} if stage.uses_rewards else {}
-    named = stage.files(node.config) if stage.files else ()
+    plugins: dict[str, str] = {}
+    for name, path in rewards.items() if stage.uses_rewards else ():
+        plugins[_short(name, plugins)] = file_digest(path)
+    files: dict[str, str] = {}
     # An absolute path counts by its last part: the same content elsewhere is the same input.
-    files = {
-        Path(name).name if Path(name).is_absolute() else str(name): path_digest(base / Path(name).expanduser())
-        for name in named
-    }
+    for name in stage.files(node.config) if stage.files else ():
+        files[_short(name, files) if Path(name).is_absolute() else str(name)] = path_digest(base / expanded(name))
     config = node.config.model_dump(mode="json")
     return Identity(stage.name, stage.version, config, stage_seed(seed, node.name), inputs, plugins, files)
+
+
+def _short(name: str, taken: Mapping[str, str]) -> str:
+    """The last part of a path; all of it where another file has that name."""
+    last = Path(name).name
+    return name if last in taken else last
 
 
 def files_of(folder: Path) -> list[str]:

@@ -14,6 +14,7 @@ import hashlib
 import re
 import unicodedata
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import tee
@@ -24,6 +25,9 @@ VARIABLE = 1  # what every single letter is read as
 SHINGLE = 3
 PERMUTATIONS, BANDS = 64, 16  # four values a band: of pairs with similarity 0.8 all but 2 in 10,000 are brought up
 ROWS = 1024  # texts hashed at once
+ENOUGH = (
+    10_000  # candidates after which a text counts as no near repeat; a hundredth, once one is found and a closer sought
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,14 +229,18 @@ class Overlap:
         values = batch.bands.ravel()
         places, there = self._look(self.bands, values)
         asked: set[tuple[int, int]] = set()
+        looked: Counter[int] = Counter()
         for flat in self.np.flatnonzero(there).tolist():
             row, place = flat // BANDS, int(places[flat])
-            while place < len(self.bands[0]) and self.bands[0][place] == values[flat] and len(asked) < 100_000:
+            while place < len(self.bands[0]) and self.bands[0][place] == values[flat]:
+                if looked[row] >= (ENOUGH if found[row] is None else ENOUGH // 100):
+                    break
                 pair = (row, int(self.bands[1][place]))
                 place += 1
                 if pair in asked or not len(batch.words(row)):
                     continue
                 asked.add(pair)
+                looked[row] += 1
                 share = self._jaccard(batch, *pair)
                 if share >= self.near and (found[row] is None or share > found[row].share):  # type: ignore[union-attr]
                     found[row] = Hit("near", pair[1], share)

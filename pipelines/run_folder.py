@@ -65,6 +65,8 @@ class RunFolder:
         def taken(pid: str) -> None:
             raise ConfigError([f"{self.path}: process {pid} is running this pipeline (wait for it, or --set name=...)"])
 
+        if not os.access(self.path, os.W_OK):
+            raise ConfigError([f"{self.path}: nothing can be written there: choose another --workdir"])
         with held(self.path / ".lock", taken):
             yield
 

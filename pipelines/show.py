@@ -29,6 +29,8 @@ def find(text: str, workdir: Path) -> tuple[Path, str]:
     given = Path(text)
     for path in (given, workdir / given):
         if (path / RUN).is_file():
+            if not RunFolder(path.parent, path.name).content:
+                raise ConfigError([f"{path / RUN}: damaged or empty: the same `r1 run` writes it again"])
             return path, ""
         if (path.parent / RUN).is_file():
             stages = RunFolder(path.parent.parent, path.parent.name).content.get("stages", {})

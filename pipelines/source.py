@@ -8,6 +8,8 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -88,14 +90,15 @@ def compose(text: str, name: str) -> Node | None:
     Raises:
         ConfigError: no valid YAML, with the line.
     """
-    loader = _Loader(text)
-    loader.name = name
     try:
-        return loader.get_single_node()
+        loader = _Loader(text)  # reads the first letters: a control character is found here
+        loader.name = name
+        try:
+            return loader.get_single_node()
+        finally:
+            loader.dispose()
     except yaml.YAMLError as error:
         raise ConfigError([_syntax(error, name)]) from error
-    finally:
-        loader.dispose()
 
 
 def _syntax(error: yaml.YAMLError, name: str) -> str:
@@ -175,7 +178,7 @@ def value(node: Node, path: str, mistakes: Mistakes) -> Any:
     """The Python value of a node; None, and a mistake, where YAML cannot make one (`!!python/...`)."""
     try:
         return yaml.constructor.SafeConstructor().construct_document(node)
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, IndexError, AttributeError, TypeError) as error:
         mistakes.add(node, path, f"not a plain value: {getattr(error, 'problem', None) or error}")
         return None
 
@@ -211,13 +214,29 @@ def override(root: Node, text: str, mistakes: Mistakes) -> None:
                 mistakes.add(here, ".".join(steps[: depth + 1]), "no such entry", did_you_mean(step, choices))
                 return
             _put(node, step, MappingNode(MAP, [], mark, mark), mark)
-        node = entries(node)[step][1]
+        node = _own(node, step)
         if is_null(node):
             node.__class__, node.tag, node.value = MappingNode, MAP, []
         if not isinstance(node, MappingNode):
             mistakes.add(here, ".".join(steps[: depth + 1]), f"is {describe(node)}, so nothing can be set below it")
             return
+    lint(new, path, mistakes)
     _put(node, steps[-1], new, mark)
+
+
+def _own(mapping: Node, key: str) -> Node:
+    """The node below `key`, first made a copy of its own: what a YAML alias shares stays as it is elsewhere."""
+    at = next(i for i, (k, _) in enumerate(mapping.value) if k.value == key)
+    word, below = mapping.value[at]
+    mapping.value[at] = (word, deepcopy(below))
+    return mapping.value[at][1]  # type: ignore[no-any-return]
+
+
+def expanded(text: str | Path) -> Path:
+    """A path with `~` filled in; as it stands where there is no such user, so that it is simply not found."""
+    with suppress(RuntimeError):
+        return Path(text).expanduser()
+    return Path(text)
 
 
 def _put(mapping: Node, key: str, new: Node, mark: yaml.Mark) -> None:

@@ -12,6 +12,7 @@ from models.tiny import TINY_BASE, dense_sizes
 from pipelines.artifacts import ROWS
 from pipelines.graph import Node, Pipeline, Ref
 from pipelines.shapes import KNOWN, Shape, UnknownShape, read_shape, shape
+from pipelines.source import expanded
 from pipelines.store import Made
 
 SETS = {"train": "n", "dev": "dev", "holdout": "holdout", "cold_start": "cold_start", "general": "general"}
@@ -120,7 +121,13 @@ class Outlook:
         if kind == "grpo":
             return grpo_work(config)
         if kind in (*DRAWN, "eval") and not getattr(config, "reads_file", False):
-            rows = min(rows, config.limit) if config.limit else rows
+            if config.limit and kind == "eval":  # the first of each input
+                rows = sum(min(config.limit, self.rows([ref]) or 0) for ref in inputs["problems"])
+            elif config.limit:
+                rows = min(rows, config.limit)
+            if (part := getattr(config, "part", None)) is not None:
+                mine, _, parts = str(part).partition("/")
+                rows = len(range(int(mine) - 1, rows, int(parts)))
             models, each = len(inputs.get("models", ("one",))), config.n if kind in DRAWN else config.k
             return Work("draw", models * rows * each, config.max_tokens, rows * each, models=models)
         return None
@@ -142,7 +149,7 @@ def _source_shape(source: str, base: Path) -> Shape | None:
             return read_shape(TINY_BASE)
         if source in KNOWN:
             return shape(KNOWN[source])
-        return read_shape(base / Path(source).expanduser()) if source.startswith((".", "/", "~")) else None
+        return read_shape(base / expanded(source)) if source.startswith((".", "/", "~")) else None
     except UnknownShape:
         return None
 
@@ -162,5 +169,5 @@ def _stored_rows(path: Path) -> int | None:
 
     try:
         return int(pq.ParquetFile(path / ROWS).metadata.num_rows)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: cut off, or no Parquet; the stage that reads it says so
         return None

@@ -57,7 +57,7 @@ def read_cases(path: Path) -> list[dict[str, Any]]:
         RewardError: one line for the first thing wrong, with file and line.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise RewardError(f"{path}: cannot be read: {error}") from error
     cases = []

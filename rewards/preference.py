@@ -8,16 +8,27 @@ reward workers (`pipelines.grading`), which puts its score into the row; this fu
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
+from typing import Any, Literal
 
-from rewards.registry import RewardError, reward
+from rewards.registry import reward
 from rollout.types import Sample
 
 SCORE = "preference_score"
 """The column of a sample's row that holds the raw score; None or absent: no reward model judges this prompt."""
 
 
+def faults(settings: Mapping[str, Any]) -> Iterable[str]:
+    """What is wrong with settings of the right types, each in one line."""
+    if settings["clip"] is not None and settings["clip"] <= 0:
+        yield f"clip must be above 0, not {settings['clip']:g}"
+    if settings["engine"] == "server" and find_spec("vllm") is None:
+        yield "engine: server needs vLLM, which is not installed: use engine: auto"
+
+
 @reward(
+    check=faults,
     cases=[
         ("gold", "Gladly: 4.", {"row": {SCORE: 2.5}}),
         ("gold", "Gladly: 4.", {"row": {SCORE: 2.5}, "squash": "sigmoid"}),
@@ -46,7 +57,5 @@ def preference(
     if score is None:
         return None
     if clip is not None:
-        if clip <= 0:
-            raise RewardError(f"reward 'preference': clip must be above 0, not {clip:g}")
         score = max(-clip, min(clip, score))
     return 0.5 * (1 + math.tanh(score / 2)) if squash == "sigmoid" else float(score)

@@ -243,6 +243,13 @@ def contradictions(s: GrpoSettings) -> Iterator[str]:
         yield "on_alarm: stop goes by evaluations on held-out problems: set eval_every, and `dev` among the inputs"
     if s.general_steps is not None and s.general_steps > s.steps:
         yield f"general_steps {s.general_steps} is more than steps {s.steps}: lower it, or leave it out for all steps"
+    if s.general_share is not None:
+        batch = s.prompts_per_step * s.minibatches
+        if not 0 < (general := round(s.general_share * batch)) < batch:
+            yield (
+                f"general_share {s.general_share:g} of {batch} prompts is {general} general prompts in every batch: "
+                "change the share or prompts_per_step"
+            )
     if s.router_replay == "r2" and not s.has_old_pass:
         yield (
             "router_replay: r2 replays the pass for the old policy, and with one update per rollout there is none "

@@ -49,7 +49,10 @@ def kind_of(rows: Sequence[Row], where: str = "preferences") -> Kind:
         label = row.get("completion") is not None and row.get("label") is not None
         if pair == label:
             raise PreferenceError(f"{where}: row {i + 1} needs either chosen and rejected or completion and label")
-        if label and not 0.0 <= float(row["label"]) <= 1.0:
+        texts = ("chosen", "rejected") if pair else ("completion",)
+        if no_text := next((column for column in texts if not isinstance(row[column], str)), None):
+            raise PreferenceError(f"{where}: row {i + 1}: {no_text} is no text but a {type(row[no_text]).__name__}")
+        if label and not (isinstance(row["label"], int | float) and 0.0 <= row["label"] <= 1.0):
             raise PreferenceError(f"{where}: row {i + 1}: label {row['label']} is not between 0 (bad) and 1 (good)")
         try:
             messages(row)

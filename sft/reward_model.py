@@ -15,7 +15,7 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 from trl import RewardConfig, RewardTrainer
 
-from models.chat import Judges
+from models.chat import Judges, asked
 from models.checkpoint import WholeCheckpoints, last_checkpoint, load_tokenizer, quiet, save_model, step_of
 from models.router import RouterPolicy
 from models.router_callback import RouterCallback
@@ -159,6 +159,12 @@ def _encode_all(
     context = getattr(model.config.get_text_config(), "max_position_embeddings", config.max_length)
     limit = min(config.max_length, context)
     kept, held = (rows, dev) if dev else split(rows, config.holdout)
+    trained = {asked(row) for row in kept}
+    if both := [row for row in held if asked(row) in trained]:
+        raise PreferenceError(
+            f"reward-model: {len(both)} of {len(held)} rows of `dev` ask what is trained on, for example "
+            f"{asked(both[0])[:80]!r}: their accuracy would say nothing; give rows on other prompts"
+        )
     data = encode(tokenizer, kept, kind, judges=judges, template=config.template, max_length=limit)
     unseen = encode(tokenizer, held, kind, judges=judges, template=config.template, max_length=context)
     if not data.rows:

@@ -72,12 +72,19 @@ def open_source(
         rows = _read_jsonl(Path(source))
     else:
         rows = _read_parquet(Path(source))
+    unseen, seen = set(columns.values()), dict[str, None]()
     for row in rows:
+        unseen -= row.keys()
+        seen |= dict.fromkeys(row)
         named = {ours: row[theirs] for ours, theirs in columns.items() if theirs in row}
         kept = {key: value for key, value in row.items() if key not in columns.values()} | named
         if "prompt" in named and "messages" not in named:
             kept.pop("messages", None)  # whoever names the prompt's column means that one
+        if "messages" in named and "prompt" not in named:
+            kept.pop("prompt", None)
         yield kept
+    if unseen and seen:
+        raise SourceError(f"columns: no row of {source} has {', '.join(sorted(unseen))}; there are {', '.join(seen)}")
 
 
 def _normalise(row: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -104,24 +111,32 @@ def _normalise(row: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def _read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise SourceError(f"{path}:{number}: not JSON ({error.msg})") from None
-            if not isinstance(row, dict):
-                raise SourceError(f"{path}:{number}: a JSON object is expected, not {type(row).__name__}")
-            yield row
+    try:
+        with path.open(encoding="utf-8-sig") as lines:  # -sig: some editors begin a file with a mark
+            for number, line in enumerate(lines, 1):
+                if not line.strip():
+                    continue
+                try:
+                    row = json.loads(line)
+                except json.JSONDecodeError as error:
+                    raise SourceError(f"{path}:{number}: not JSON ({error.msg})") from None
+                if not isinstance(row, dict):
+                    raise SourceError(f"{path}:{number}: a JSON object is expected, not {type(row).__name__}")
+                yield row
+    except UnicodeDecodeError:
+        raise SourceError(f"{path}: it is not UTF-8 text: convert it") from None
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def _read_parquet(path: Path) -> Iterator[dict[str, Any]]:
     import pyarrow.parquet as pq  # type: ignore[import-untyped,unused-ignore]
 
-    for batch in pq.ParquetFile(path).iter_batches():
-        yield from batch.to_pylist()
+    try:
+        for batch in pq.ParquetFile(path).iter_batches():
+            yield from batch.to_pylist()
+    except (OSError, ValueError) as error:
+        raise SourceError(f"{path}: no Parquet file that can be read: {str(error).splitlines()[0]}") from None
 
 
 def _read_dataset(named: str) -> Iterator[dict[str, Any]]:

@@ -91,7 +91,7 @@ def read_chat(row: Mapping[str, Any], family: str, shape: str = "as_is") -> dict
     if turns and len([turn for turn in turns if turn["role"] == "user"]) > 1:
         spoken = [{**turn, "content": form(turn["content"])} if turn["role"] == "assistant" else turn for turn in turns]
         made = {"prompt": prompt, "messages": spoken} | (
-            {"completion": made["completion"]} if "completion" in kept else {}
+            {"completion": made["completion"]} if "completion" in kept and turns[-1]["role"] == "user" else {}
         )
     digest = hashlib.sha256(f"{system}\0{made}".encode()).hexdigest()[:12]
     named = {"family": row.get("family") or family, "kind": row.get("kind") or family, "system": system}

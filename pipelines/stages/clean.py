@@ -46,6 +46,8 @@ def _clean(ctx: Context, config: CleanConfig, sources: list[Any], against: list[
     from pipelines.overlap import Overlap, repeats
 
     held = [(texts[0], row) for source in against for texts, row in _texts(source, config)]
+    if held and not any(text.strip() for text, _ in held):
+        raise StageError(f"fields: no row of `against` has text in {', '.join(config.fields)}: nothing can be compared")
     index = Overlap((text for text, _ in held), ngram=config.ngram, near=config.near)
     doubles = (
         repeats((texts[0] for s in sources for texts, _ in _texts(s, config)), near=config.near)

@@ -70,6 +70,8 @@ def _files(config: ColdStartConfig) -> Iterable[str]:
 def _check(config: ColdStartConfig) -> Iterable[str]:
     if not config.reads_file and config.source not in SOURCES:
         yield f"source {config.source!r} is none of zero, prompt, a .jsonl or .parquet file"
+    if config.exemplars and not config.exemplars.endswith((".jsonl", ".parquet")):
+        yield f"exemplars {config.exemplars!r} is no .jsonl or .parquet file"
     yield from check_engine(config)
 
 

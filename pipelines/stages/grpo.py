@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any, Self
 
 from pydantic import Field, model_validator
 
 from pipelines.artifacts import Model, Problems, RewardModel, read_rows
 from pipelines.context import Context
-from pipelines.grading import make_scorer
+from pipelines.grading import make_scorer, quarantine_of
 from pipelines.stage import StageConfig, StageError, stage
 from rl.config import GrpoSettings
 from rollout.types import Scorer
@@ -47,7 +48,24 @@ class GrpoConfig(GrpoSettings, StageConfig):
             raise ValueError(f"watch: {both[0]} is trained on as well, so it is no check: take it out of one of them")
         if guesses := sorted(set(self.watch) & set(self.learned)):
             raise ValueError(f"watch: {guesses[0]} is a learned reward and can be hacked itself: name rules here")
+        if self.eval_every and (self.watch or self.on_alarm == "stop") and not self._can_part():
+            raise ValueError(
+                f"watch: no learned reward ({', '.join(self.learned)}) among the rewards has a mean that can rise, so "
+                "nothing would be watched: name yours in `learned` (a judge in mode pair gives each group 0.5)"
+            )
+        for name, told in (("correct", self.correct), ("learned", self.learned)):
+            if name in self.model_fields_set and (unknown := sorted(set(told) - set(self.rewards))):
+                raise ValueError(f"{name}: {unknown[0]} is not among the rewards ({', '.join(self.rewards)})")
         return self
+
+    def _can_part(self) -> bool:
+        """Whether some learned reward can part from the rules: duels within a group always have the mean 0.5."""
+        for name in set(self.learned) & set(self.rewards):
+            settings = self.rewards[name]
+            told = settings if isinstance(settings, dict) else {}
+            if name != "judge" or told.get("mode") != "pair" or told.get("against", "group") != "group":
+                return True
+        return False
 
     def all_rewards(self) -> dict[str, Any]:
         """`rewards`, with the overlong penalty as a `length` reward unless there is one already."""
@@ -85,19 +103,19 @@ def grpo(
     rows = [row for part in problems for row in read_rows(part)]
     held_out = [row for part in dev or () for row in read_rows(part)]
     judges = {"helpful": helpful, "safety": safety}
-    quarantine = ctx.out / "quarantine.jsonl"
     with (
+        quarantine_of(ctx) as quarantine,
         make_scorer(ctx, config.all_rewards(), **judges, rows=rows + held_out, quarantine=quarantine) as scorer,
-        _rules(ctx, config.watch) if config.watch else nullcontext() as watch,
+        _rules(ctx, config.watch, quarantine) if config.watch else nullcontext() as watch,
     ):
         ctx.summary(**_train(ctx, config, model, rows, held_out, scorer, watch))
     return Model(ctx.out / "model")
 
 
-def _rules(ctx: Context, watch: dict[str, Any]) -> Any:
+def _rules(ctx: Context, watch: dict[str, Any], quarantine: Path) -> Any:
     from rewards.scorer import Scorer as Rules
 
-    return Rules(watch, list(ctx.rewards.values()), scratch=ctx.scratch / "rewards")
+    return Rules(watch, list(ctx.rewards.values()), quarantine=quarantine, scratch=ctx.scratch / "rewards")
 
 
 def _train(

@@ -56,20 +56,26 @@ def perplexity(ctx: Context, config: PerplexityConfig, *, models: dict[str, Mode
     text = ctx.resolve(_place(config.text) or "").read_text(encoding="utf-8")
     numbers: dict[str, dict[str, float | int]] = {}
     first: list[float] = []
+    read: list[int] = []
     for name, model in models.items():
         ids = load_tokenizer(model.path).encode(text, add_special_tokens=False)
         starts = range(0, len(ids) - config.window + 1, config.window)[: config.windows]
         if len(starts) < 2:
             raise StageError(f"text {config.text}: {len(ids)} tokens are not two windows of {config.window}")
+        used = ids[: len(starts) * config.window]
+        read = read or used
+        if used != read:
+            raise StageError(f"{name} has another tokenizer than the first model: their losses cannot be compared")
         loaded, losses = load_model(model.path), []
+        context = getattr(loaded.config.get_text_config(), "max_position_embeddings", config.window)
+        if config.window > context:
+            raise StageError(f"window {config.window} is more than the {context} tokens that {name} can read: lower it")
         with ctx.progress(name, len(starts)) as bar:
             for start in starts:
                 logprobs = model_logprobs(loaded, [ids[start : start + config.window]])
                 losses.append(-fmean(logprobs[0]))
                 bar.advance()
         first = first or losses
-        if len(losses) != len(first):
-            raise StageError(f"{name} has another tokenizer than the first model: their losses cannot be compared")
         numbers[name] = compared(losses, first) | {"tokens": len(losses) * (config.window - 1)}
         ctx.summary(**{name: numbers[name]["perplexity"]})
     content = {"models": numbers, "protocol": {"text": config.text, "window": config.window}}

@@ -90,7 +90,10 @@ def _generate(config: ProblemsConfig, rng: random.Random) -> tuple[dict[str, lis
     for split, n in wanted.items():
         items: list[Item] = []
         for i, family in enumerate(families):
-            items += draw_distinct(family, rng, split, n // len(families) + (i < n % len(families)))
+            try:
+                items += draw_distinct(family, rng, split, n // len(families) + (i < n % len(families)))
+            except ValueError as error:
+                raise StageError(f"problems: {error}") from error
         rng.shuffle(items)
         if split == "train":
             cold = [_cold(item, rng, config.direct) for item in items[: config.cold_start]]

@@ -24,6 +24,8 @@ class SelectConfig(StageConfig):
 
 @stage(version=2, summary="keep the problems that a model solves sometimes")
 def select(ctx: Context, config: SelectConfig, *, problems: Problems, scores: Scores) -> Problems:
+    if not (scores.path / "samples.parquet").is_file():
+        raise StageError("scores: there are no samples of problems in it; name an `eval` stage")
     samples = read_rows(scores.path / "samples.parquet")
     models = list(dict.fromkeys(str(row["model"]) for row in samples))
     if config.model not in models and (config.model or len(models) != 1):

@@ -105,6 +105,9 @@ class JudgeServer:
                         raise _TryAgain(f"no whole reply within {seconds:.3g} s")
         except httpx.TimeoutException as error:
             raise _TryAgain(f"no reply within {seconds:.3g} s") from error
+        except httpx.LocalProtocolError as error:  # its text may quote a header, and so the key
+            what = f"the request cannot be sent: {type(error).__name__}"
+            raise JudgeError(f"judge {self.model} at {self.url}: {what}") from None
         except httpx.HTTPError as error:
             raise _TryAgain(f"cannot be reached: {error or type(error).__name__}") from error
         if answer.status_code != 200:

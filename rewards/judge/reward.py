@@ -64,6 +64,8 @@ def _address_faults(url: str, key_env: str) -> Iterable[str]:
         yield "key_env must be the name of an environment variable, such as JUDGE_KEY; never the key itself"
     elif key_env and not os.environ.get(key_env):
         yield f"the environment variable {key_env} (key_env) is not set: export it before you start r1"
+    elif key_env and not re.fullmatch(r"[!-~]+", os.environ[key_env]):
+        yield f"the key in {key_env} (key_env) has white space or letters outside ASCII in it: export it without"
 
 
 @reward(
@@ -127,11 +129,24 @@ def judge(
     return _by_pairs(panel, samples, answers, opponents if against == "group" else None, max_chars)
 
 
+def _asked(sample: Sample) -> str:
+    """The question; of a conversation all turns, and the system text where there is one. Earlier thinking is left out,
+    as it is from the model's own view."""
+    turns = list(sample.row.get("messages") or [{"role": "user", "content": sample.prompt}])
+    system = sample.row.get("system")
+    if system and turns[0]["role"] != "system":
+        turns.insert(0, {"role": "system", "content": system})
+    if len(turns) == 1:
+        return str(turns[0]["content"])
+    said = [(turn["role"], str(turn["content"])) for turn in turns]
+    return "\n".join(f"{role}: {text.rpartition('</think>')[2].strip()}" for role, text in said)
+
+
 def _by_reference(panel: Panel, samples: Sequence[Sample], answers: Sequence[str], max_chars: int) -> list[Score]:
     gold = samples[0].answer
     if gold is None or not gold.strip() or samples[0].row.get("tests"):  # with tests, `answer` is a program
         return [None] * len(samples)
-    prompt, reference = neutral(samples[0].prompt, max_chars), neutral(gold, max_chars)
+    prompt, reference = neutral(_asked(samples[0]), max_chars), neutral(gold, max_chars)
     known: list[Score | Question] = []
     for answer in answers:
         if is_same(answer, gold):
@@ -156,7 +171,7 @@ def _by_rubric(
     if not wanted.strip():
         return [None] * len(samples)
     prompt, wanted, reference = (
-        neutral(text, max_chars) for text in (samples[0].prompt, wanted, samples[0].answer or "")
+        neutral(text, max_chars) for text in (_asked(samples[0]), wanted, samples[0].answer or "")
     )
     asked = [
         None if is_refused(answer) else grade_by_rubric(prompt, wanted, reference, neutral(answer, max_chars))
@@ -186,7 +201,7 @@ def _by_pairs(
         pairs = list(dict.fromkeys((min(pair), max(pair)) for pair in ring))
     if not pairs:
         return [None] * size
-    prompt, shown = neutral(samples[0].prompt, max_chars), [neutral(text, max_chars) for text in texts]
+    prompt, shown = neutral(_asked(samples[0]), max_chars), [neutral(text, max_chars) for text in texts]
     settled = {(i, j): _settle(texts[i], texts[j]) for i, j in pairs}
     open_pairs = [pair for pair in pairs if settled[pair] is None]
     asked = [compare_two(prompt, shown[a], shown[b]) for i, j in open_pairs for a, b in ((i, j), (j, i))]

@@ -58,6 +58,19 @@ def test_a_conversation_that_is_too_long_says_so() -> None:
         talk.ask("word " * 600, lambda text: None)
 
 
+def test_too_long_a_question_ends_no_conversation() -> None:
+    said: list[str] = []
+    talk = load(TINY_BASE, 0, max_tokens=8)
+    converse(talk, iter(["word " * 600, "/reset", "Hello!"]), said.append)
+    assert "begin anew (/reset)" in "".join(said) and len(talk.turns) == 2
+
+
+def test_a_folder_that_holds_no_model_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "nonesuch"}')
+    with pytest.raises(ConfigError, match="no model that can be loaded"):
+        load(tmp_path, 0)
+
+
 def test_lines_come_from_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("one\ntwo\n"))
     assert list(typed()) == ["one", "two"]

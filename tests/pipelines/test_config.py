@@ -93,6 +93,17 @@ BASE = "stages:\n  base: {use: toy-base}\n"
         ("", "p.yaml:1: a pipeline file is a mapping"),
         ("name: x\n", "p.yaml:1: stages: no stages"),
         (BASE + "  a: {use: toy-base, with: {source: !!python/name:os.x y}}\n", "stages.a.with: not a plain value"),
+        (BASE + "  a: {use: toy-base, with: {source: !!int ''}}\n", "stages.a.with: not a plain value"),
+        (BASE + "name: a\x0cb\n", "p.yaml: not valid YAML: special characters are not allowed"),
+        (BASE + "  a: {use: toy-train, from: {model: ~nobodyx/m}}\n", "~nobodyx/m: no such folder"),
+        (
+            BASE + "  a: {use: toy-train, from: {model: base}, with: {rewards: {}}}\n",
+            "stages.a.with.rewards: no rewards are given (for example {math: 1.0, format: 0.1})",
+        ),
+        (
+            BASE + "  a: {use: toy-train, from: {model: base}, with: {rewards: {math: true}}}\n",
+            "stages.a.with.rewards.math",
+        ),
     ],
 )
 def test_one_mistake_one_line(tmp_path: Path, text: str, expected: str) -> None:
@@ -123,6 +134,31 @@ def test_an_override_is_checked_like_the_file(tmp_path: Path) -> None:
     ]
 
 
+def test_an_override_changes_one_stage_of_those_that_share_an_alias(tmp_path: Path) -> None:
+    text = BASE + "  a: {use: toy-train, from: {model: base}, with: &w {steps: 2}}\n"
+    text += "  b: {use: toy-train, from: {model: base}, with: *w}\n"
+    made = load(tmp_path, text, "stages.a.with.steps=7")
+    assert [made.node(name).config.model_dump()["steps"] for name in "ab"] == [7, 2]
+
+
+def test_an_override_with_a_key_twice_is_refused(tmp_path: Path) -> None:
+    (line,) = mistakes(tmp_path, PIPELINE, "stages.reason.with={steps: 1, steps: 5}")
+    assert "stages.reason.with.steps: duplicate key" in line
+
+
+def test_a_file_called_like_a_folder_of_the_workdir_has_another_name(tmp_path: Path) -> None:
+    (tmp_path / "store.yaml").write_text(BASE)
+    assert config.load(tmp_path / "store.yaml").name == "store-run"
+
+
+def test_a_folder_with_several_outputs_names_them(tmp_path: Path) -> None:
+    for part in ("train", "holdout"):
+        (tmp_path / "made" / part).mkdir(parents=True)
+        (tmp_path / "made" / part / "config.json").write_text("{}")
+    (line,) = mistakes(tmp_path, BASE + "  a: {use: toy-train, from: {model: ./made}}\n")
+    assert "./made: is no Model (did you mean ./made/train?)" in line
+
+
 def test_a_missing_file_names_its_neighbour(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(PIPELINE)
     with pytest.raises(ConfigError, match=r"tiny.yml: no such file \(did you mean tiny.yaml\?\)"):
@@ -136,3 +172,43 @@ def test_unknown_and_broken_rewards_are_found_before_anything_runs(tmp_path: Pat
     found = mistakes(tmp_path, "rewards: [mine.py]\n" + BASE + stage)
     assert len(found) == 1
     assert found[0].startswith("p.yaml:1: rewards.0: ") and "failed to load" in found[0]
+
+
+def test_a_plugin_that_is_listed_twice_hides_no_other_mistake(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("")
+    assert mistakes(tmp_path, "rewards: [./mine.py, ./mine.py]\n" + BASE) == [
+        "p.yaml:1: rewards.1: ./mine.py is listed twice (name it once)"
+    ]
+
+
+EVAL = "stages:\n  base: {use: model}\n  p: {use: problems}\n  s:\n    use: eval\n"
+
+
+@pytest.mark.parametrize(
+    ("models", "settings", "told"),
+    [
+        ("[base]", "{report: [formta]}", "stages.s.with.report.0: unknown reward 'formta'; did you mean 'format'?"),
+        ("[base]", "{report: [judge]}", "stages.s.with.report.0: "),
+        ("[base]", "{report: [format], win: {reward: format, against: basse}}", "no model is named 'basse' (did you"),
+        ("{../x: base}", "{}", "'../x' is not usable as a name in tables and files"),
+        ("{SFT 1/2: base}", "{}", "'SFT 1/2' is not usable as a name in tables and files"),
+    ],
+)
+def test_names_in_an_evaluation_are_checked_before_anything_runs(
+    tmp_path: Path, models: str, settings: str, told: str
+) -> None:
+    (line,) = mistakes(tmp_path, f"{EVAL}    from: {{models: {models}, problems: p.holdout}}\n    with: {settings}\n")
+    assert told in line
+
+
+def test_two_plugins_of_one_file_name_are_two_parts_of_the_key(tmp_path: Path) -> None:
+    from pipelines.keys import identify
+
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        code = f"from rewards import reward\n\n@reward\ndef plugin_{folder}(s):\n    return 1.0\n"
+        (tmp_path / folder / "mine.py").write_text(code)
+    text = BASE + "  a: {use: toy-train, from: {model: base}, with: {rewards: {format: 1.0}}}\n"
+    made = load(tmp_path, "rewards: [./a/mine.py, ./b/mine.py]\n" + text)
+    digests = identify(made.node("a"), 0, {}, made.rewards, tmp_path).plugins
+    assert list(digests) == ["mine.py", "./b/mine.py"] and len(set(digests.values())) == 2

@@ -60,6 +60,10 @@ def test_an_unknown_family_is_a_failure_with_what_there_is(tmp_path: Path) -> No
         ("vs: colt", "needs.scores: no eval stage scores reason and colt (scored: base, cold, reason)"),
         ("vs: cold, p: 2", "needs.p: must be between 0 and 1, not 2"),
         ("vs: cold, scores: score", "needs.scores: `score` is no eval stage of this file (did you mean scores?)"),
+        ("pass@1: 0.5, vs: ", "needs.vs: must be a name, not empty"),
+        ("pass@1: 0.5, vs: [cold]", "needs.vs: must be a name, not a list"),
+        ("pass@1: 0.5, scores: [scores]", "needs.scores: must be a name, not a list"),
+        ("0.6: pass@1", "needs.0.6: unknown key"),
         ("vs: colt, scores: scores", "needs.vs: `scores` does not score colt (did you mean cold?)"),
     ],
 )

@@ -204,3 +204,20 @@ def test_stages_train_on_it_and_measure_it(tmp_path: Path, tmp_path_factory: pyt
         model=model, problems=chat, helpful=helpful,
     )  # fmt: skip
     assert all(row["rewards"]["preference"] is not None for row in read_rows(made))
+
+
+def test_what_could_not_be_graded_outlives_a_failed_stage(tmp_path: Path) -> None:
+    from pipelines.context import Context
+    from pipelines.grading import quarantine_of
+
+    for folder in ("out", "scratch"):
+        (tmp_path / folder).mkdir()
+    ctx = Context(tmp_path / "out", 0, tmp_path / "scratch")
+    with pytest.raises(StageError), quarantine_of(ctx) as file:
+        file.write_text("one\n")
+        raise StageError("too many")
+    assert (tmp_path / "scratch/quarantine.jsonl").read_text() == "one\n" and not any((tmp_path / "out").iterdir())
+    for text in ("two\n", "three\n"):
+        with quarantine_of(ctx) as file:
+            file.write_text(text)
+    assert (tmp_path / "out/quarantine.jsonl").read_text() == "two\nthree\n" and not file.exists()

@@ -24,6 +24,11 @@ HOUSE = "<think>12+30=42</think><answer>42</answer>"
         (r"We add: 12+30=42. Thus the answer is $\boxed{42}$.", "<think>We add: 12+30=42.</think><answer>42</answer>"),
         ("Janet adds.\n\nIt is 42.\n#### 42", "<think>Janet adds.\n\nIt is 42.</think><answer>42</answer>"),
         ("Answer: 42", "<think></think><answer>42</answer>"),
+        (
+            "The sum 12+30 is 42.\n\\boxed{42}\nThat took 142 steps.",
+            "<think>The sum 12+30 is 42.</think><answer>42</answer>",
+        ),
+        ("12+30=42\nAnswer: 42\n(checked: 42-30=12, and 142 is not it)", HOUSE),
         ("<think>\n12+30=42\n</think>\n\nIt is **42**.", "<think>12+30=42</think><answer>It is **42**.</answer>"),
         ("12+30=42</think>42", HOUSE),  # the prompt had opened it
         ("12+30=42\n<answer>42</answer>", HOUSE),

@@ -74,6 +74,15 @@ def test_a_shared_run_of_words_is_contamination_wherever_it_stands() -> None:
     assert [hit and hit.kind for hit in Overlap(held, ngram=8, near=0).hits([nine])] == ["ngram"]
 
 
+def test_near_repeats_of_one_template_are_all_found_however_many_there_are() -> None:
+    def asked(n: int) -> str:
+        rest = "How many apples does Ann keep if she eats none of them herself and nobody brings her any other fruit?"
+        return f"Ann has {n} apples and gives three of them to Ben, who has none at all. {rest}"
+
+    hits = list(Overlap(map(asked, range(200)), ngram=0).hits(map(asked, range(1000, 2024))))
+    assert all(hit is not None and hit.kind == "near" for hit in hits)
+
+
 def test_short_texts_must_be_equal() -> None:
     index = Overlap(["What is 2 + 3?"], ngram=10)
     assert [hit and hit.kind for hit in index.hits(["what is $2+3$", "What is 2 + 4?", "What is"])] == [
@@ -149,3 +158,11 @@ def test_samples_of_several_sets_and_nothing_left(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     with pytest.raises(StageError, match="none of 1 rows is left: 1 exact"):
         clean_samples(context(tmp_path / "b"), CleanConfig(), samples=sets[:1], against=held)
+
+
+def test_fields_that_the_evaluation_set_lacks_are_refused(tmp_path: Path) -> None:
+    for name in ("held", "train"):
+        write_rows(tmp_path / name, [{"id": "1", "prompt": "What is 2 + 3?", "completion": None}])
+    held, train = Problems(tmp_path / "held"), Problems(tmp_path / "train")
+    with pytest.raises(StageError, match="fields: no row of `against` has text in promt"):
+        clean(context(tmp_path), CleanConfig(fields=("promt",)), problems=train, against=[held])

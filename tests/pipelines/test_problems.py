@@ -209,3 +209,27 @@ def test_every_generator_goes_by_its_kind():
 
 def test_unknown_source_is_named():
     assert "'aritmetic' is none of arithmetic, python" in (check_source("aritmetic+python") or "")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("a.jsonl", b'{"prompt": "a", "answer": "1", "gold": "7"}', "columns: no row of .* has gould; there are"),
+        ("b.jsonl", '{"prompt": "\u00e9", "gould": "1"}'.encode("latin-1"), "it is not UTF-8 text"),
+        ("c.parquet", b"", "no Parquet file that can be read"),
+    ],
+)
+def test_a_source_that_cannot_be_read_as_asked_is_one_line(tmp_path, name, content, told):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(SourceError, match=told):
+        list(read_source(str(tmp_path / name), columns={"answer": "gould"}, size=1, seed=0))
+
+
+def test_a_mark_at_the_beginning_of_a_file_is_no_letter_of_it(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(b'\xef\xbb\xbf{"prompt": "1+1?", "answer": "2"}\r\n')
+    assert [row["answer"] for row in read_source(str(tmp_path / "a.jsonl"), columns={}, size=1, seed=0)] == ["2"]
+
+
+def test_more_problems_than_a_kind_has_is_one_line(tmp_path):
+    with pytest.raises(StageError, match=r"problems: only \d+ different problems in split 'train'"):
+        make(tmp_path, source="arithmetic:add", n=20_000, dev=0, holdout=1)

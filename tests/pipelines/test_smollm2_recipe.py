@@ -13,6 +13,7 @@ from pipelines.artifacts import Model, read_rows
 from pipelines.context import Context
 from pipelines.problems.sources import check_source, read_source
 from pipelines.problems.word_problems import WORDS
+from pipelines.stage import StageError
 from pipelines.stages.perplexity import PerplexityConfig, compared, perplexity
 from pipelines.stages.problems import ProblemsConfig, problems
 from pipelines.stages.upcycle import UpcycleConfig, upcycle
@@ -112,3 +113,22 @@ def test_the_recipe_says_what_it_needs_or_holds_together() -> None:
         return
     kinds = [node.stage.name for node in nodes]
     assert kinds[0] == "model" and kinds.index("upcycle") < kinds.index("grpo")
+
+
+def test_perplexity_refuses_other_tokens_and_windows_that_do_not_fit(tmp_path: Path) -> None:
+    import shutil
+
+    from transformers import AutoTokenizer
+
+    (tmp_path / "text.txt").write_text("Compute 5+6+7. 5+6=11, 11+7=18. " * 40)
+    shutil.copytree(TINY, tmp_path / "other")
+    tokenizer = AutoTokenizer.from_pretrained(TINY)
+    tokenizer.add_tokens(["Compute"])
+    tokenizer.save_pretrained(tmp_path / "other")
+    config = PerplexityConfig(text=str(tmp_path / "text.txt"), window=16, windows=4)
+    with pytest.raises(StageError, match="two has another tokenizer than the first model"):
+        perplexity(context(tmp_path / "a"), config, models={"one": Model(TINY), "two": Model(tmp_path / "other")})
+    (tmp_path / "long.txt").write_text("Compute 5+6+7. " * 2000)
+    with pytest.raises(StageError, match="window 5000 is more than the 512 tokens that one can read"):
+        long = PerplexityConfig(text=str(tmp_path / "long.txt"), window=5000, windows=2)
+        perplexity(context(tmp_path / "b"), long, models={"one": Model(TINY)})

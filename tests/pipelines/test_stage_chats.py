@@ -67,3 +67,15 @@ def test_the_house_shape(given: str, house: str) -> None:
 def test_a_source_without_chats_says_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="none of 1 rows has text in prompt and completion"):
         read(tmp_path, [{"question": "Hi?"}])
+
+
+def test_messages_that_are_named_count_before_a_prompt_beside_them(tmp_path: Path) -> None:
+    turns = [USER, ANSWER, {"role": "user", "content": "And then?"}, ANSWER]
+    (row,) = read(tmp_path, [{"prompt": "Hi?", "data": turns}], columns={"messages": "data"})
+    assert len(row["messages"]) == 4
+
+
+def test_a_conversation_that_ends_with_its_answer_needs_no_other(tmp_path: Path) -> None:
+    turns = [USER, ANSWER, {"role": "user", "content": "And then?"}, ANSWER]
+    for row in read(tmp_path, [{"messages": turns, "completion": "Hello."}]):
+        assert len(samples_of(row)) == 2

@@ -58,4 +58,17 @@ def test_a_check_is_held_out_and_not_trained_on() -> None:
     with pytest.raises(ValueError, match="watch: format is trained on as well, so it is no check"):
         GrpoConfig(watch={"format": 1.0}, eval_every=5)
     with pytest.raises(ValueError, match="watch: preference is a learned reward"):
-        GrpoConfig(watch={"preference": 1.0}, eval_every=5)
+        GrpoConfig(watch={"preference": 1.0}, rewards={"judge": 1.0}, eval_every=5)
+    duel = {"mode": "pair", "url": "http://127.0.0.1:9/v1", "model": "m"}
+    for rewards in ({"math": 1.0}, {"judge": duel}):
+        with pytest.raises(ValueError, match=r"watch: no learned reward .* nothing would be watched"):
+            GrpoConfig(watch={"format": 1.0}, rewards=rewards, eval_every=5)
+    for rewards in ({"preference": 1.0}, {"judge": {**duel, "against": "reference"}}):
+        assert GrpoConfig(watch={"format": 1.0}, rewards=rewards, eval_every=5)
+
+
+def test_names_of_rewards_are_names_of_rewards() -> None:
+    with pytest.raises(ValueError, match=r"correct: mth is not among the rewards \(math, code, format\)"):
+        GrpoConfig(correct=("mth",))
+    with pytest.raises(ValueError, match="learned: preferance is not among the rewards"):
+        GrpoConfig(learned=("preferance",))

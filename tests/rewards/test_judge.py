@@ -188,6 +188,30 @@ def test_the_key_goes_to_the_server_and_nowhere_else(server: JudgeProcess, monke
     assert "wrong key Bearer ***" in str(score)
 
 
+def test_a_key_that_no_header_can_hold_is_told_without_the_key(
+    server: JudgeProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JUDGE_KEY", "sk-very-secret\r")
+    with pytest.raises(RewardError, match=r"the key in JUDGE_KEY \(key_env\) has white space") as caught:
+        parse_weights({"judge": {**NOWHERE, "key_env": "JUDGE_KEY"}})
+    (score,) = ask(server, "honest", "It is Paris", key_env="JUDGE_KEY", retries=0)
+    assert isinstance(score, JudgeError) and "cannot be sent" in str(score)
+    assert "secret" not in str(caught.value) + str(score)
+
+
+def test_a_conversation_is_judged_as_a_whole(server: JudgeProcess) -> None:
+    turns = [
+        {"role": "user", "content": "Think of 42."},
+        {"role": "assistant", "content": "<think>Hm.</think>I do."},
+        {"role": "user", "content": "Double it."},
+    ]
+    samples = [Sample("Double it.", "It is 84", "84", row={"messages": turns, "system": "Be brief."})]
+    judge(samples, url=server.url, model="honest", concurrency=1)
+    asked = str(server.requests[-1]["messages"])
+    assert all(text in asked for text in ("system: Be brief.", "user: Think of 42.", "assistant: I do.", "Double it."))
+    assert "Hm." not in asked
+
+
 def test_the_cache_is_shared_by_threads_and_kept_on_the_disk(server: JudgeProcess, tmp_path: Path) -> None:
     cache = str(tmp_path / "new" / "verdicts.sqlite")
     texts = [f"It is Paris {n}" for n in range(40)]

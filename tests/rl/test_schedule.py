@@ -36,6 +36,12 @@ def test_the_share_of_general_prompts_is_exact() -> None:
     assert [general(batch) for batch in batches(steps=3, general_share=0.25)] == [1, 1, 1]
 
 
+@pytest.mark.parametrize("share", [0.05, 0.95])
+def test_a_share_that_rounds_to_none_or_all_is_refused(share: float) -> None:
+    with pytest.raises(ValueError, match=r"general_share .* of 4 prompts is [04] general prompts in every batch"):
+        GrpoSettings(prompts_per_step=4, general_share=share)
+
+
 def test_the_last_steps_begin_with_a_batch_of_rollouts() -> None:
     """Two updates a batch: of 5 last steps the first one belongs to a batch begun before."""
     found = batches(steps=12, minibatches=2, general_steps=5, general_share=0.5)

@@ -81,11 +81,33 @@ def test_answers_of_people_need_no_tags_but_broken_ones_are_left_out(base: Path)
         ([{"prompt": "a", "chosen": "b", "rejected": None}], "row 1 needs either"),
         ([PAIRS[0], LABELS[0]], "mixed"),
         ([LABELS[0] | {"label": 2.0}], "label 2.0 is not between"),
+        ([LABELS[0] | {"label": "safe"}], "label safe is not between"),
+        ([PAIRS[0] | {"chosen": [{"role": "assistant", "content": "b"}]}], "row 1: chosen is no text but a list"),
     ],
 )
 def test_preferences_that_cannot_be_trained_on_are_told_in_one_line(rows: list[dict[str, Any]], told: str) -> None:
     with pytest.raises(PreferenceError, match=told):
         kind_of(rows)
+
+
+def test_dev_rows_that_are_trained_on_are_refused(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(PreferenceError, match="of `dev` ask what is trained on, for example"):
+        train(base, tmp_path, PAIRS[:8], dev=PAIRS[7:9])
+
+
+def test_padding_is_a_token_that_no_text_holds(base: Path) -> None:
+    from models.checkpoint import load_tokenizer
+    from models.scalar import ScalarModelError, pad_apart
+
+    tokenizer = load_tokenizer(base)
+    special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+    tokenizer.bos_token = tokenizer.unk_token = None
+    tokenizer.pad_token = tokenizer.eos_token
+    if special - {tokenizer.eos_token_id}:
+        assert pad_apart(tokenizer).pad_token_id in special - {tokenizer.eos_token_id}
+    else:
+        with pytest.raises(ScalarModelError, match="no special token but its end token"):
+            pad_apart(tokenizer)
 
 
 def test_held_out_prompts_are_not_trained_on() -> None:
