@@ -233,7 +233,7 @@ class Overlap:
         for flat in self.np.flatnonzero(there).tolist():
             row, place = flat // BANDS, int(places[flat])
             while place < len(self.bands[0]) and self.bands[0][place] == values[flat]:
-                if looked[row] >= (ENOUGH if found[row] is None else ENOUGH // 100):
+                if looked[row] >= (ENOUGH if found[row] is None else CLOSER):
                     break
                 pair = (row, int(self.bands[1][place]))
                 place += 1
