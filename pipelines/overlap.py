@@ -25,9 +25,7 @@ VARIABLE = 1  # what every single letter is read as
 SHINGLE = 3
 PERMUTATIONS, BANDS = 64, 16  # four values a band: of pairs with similarity 0.8 all but 2 in 10,000 are brought up
 ROWS = 1024  # texts hashed at once
-ENOUGH = (
-    10_000  # candidates after which a text counts as no near repeat; a hundredth, once one is found and a closer sought
-)
+ENOUGH, CLOSER = 10_000, 20  # candidates looked at for one text: until one is near, and then for a nearer one
 
 
 @dataclass(frozen=True, slots=True)
