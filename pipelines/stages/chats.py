@@ -39,7 +39,7 @@ def _check(config: ChatsConfig) -> Iterable[str]:
         yield f"source {config.source!r} is neither a .jsonl or .parquet file nor datasets:NAME"
 
 
-@stage(version=2, summary="chat samples for SFT from a file or a dataset", files=_files, check=_check)
+@stage(version=3, summary="chat samples for SFT from a file or a dataset", files=_files, check=_check)
 def chats(ctx: Context, config: ChatsConfig) -> Samples:
     source = str(ctx.resolve(config.source)) if list(_files(config)) else config.source
     rows: dict[str, dict[str, Any]] = {}

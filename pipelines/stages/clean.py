@@ -30,13 +30,13 @@ class CleanConfig(StageConfig):
     fields: tuple[str, ...] = Field(("prompt",), description="columns that are compared, in both sets")
 
 
-@stage(version=1, summary="drop problems that evaluation sets hold, and repeats")
+@stage(version=2, summary="drop problems that evaluation sets hold, and repeats")
 def clean(ctx: Context, config: CleanConfig, *, problems: Problems, against: list[Problems]) -> Problems:
     _clean(ctx, config, [problems], against)
     return Problems(ctx.out)
 
 
-@stage(version=1, summary="drop samples that evaluation sets hold, and repeats")
+@stage(version=2, summary="drop samples that evaluation sets hold, and repeats")
 def clean_samples(ctx: Context, config: CleanConfig, *, samples: list[Samples], against: list[Problems]) -> Samples:
     _clean(ctx, config, samples, against)
     return Samples(ctx.out)

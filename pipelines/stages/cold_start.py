@@ -76,7 +76,7 @@ def _check(config: ColdStartConfig) -> Iterable[str]:
 
 
 @stage(
-    version=1, summary="first samples of long thinking: from a file, few-shot or R1-Zero", files=_files, check=_check
+    version=2, summary="first samples of long thinking: from a file, few-shot or R1-Zero", files=_files, check=_check
 )
 def cold_start(
     ctx: Context,
