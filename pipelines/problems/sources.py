@@ -72,7 +72,7 @@ def open_source(
         rows = _read_jsonl(Path(source))
     else:
         rows = _read_parquet(Path(source))
-    unseen, seen = set(columns.values()), dict[str, None]()
+    unseen, seen = {theirs for ours, theirs in columns.items() if theirs != ours}, dict[str, None]()
     for row in rows:
         unseen -= row.keys()
         seen |= dict.fromkeys(row)

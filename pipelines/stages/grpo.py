@@ -54,7 +54,9 @@ class GrpoConfig(GrpoSettings, StageConfig):
                 "nothing would be watched: name yours in `learned` (a judge in mode pair gives each group 0.5)"
             )
         for name, told in (("correct", self.correct), ("learned", self.learned)):
-            if name in self.model_fields_set and (unknown := sorted(set(told) - set(self.rewards))):
+            # The defaults name what may be there. (Not `model_fields_set`: a manifest's config has all of them set.)
+            given = told != type(self).model_fields[name].default
+            if given and (unknown := sorted(set(told) - set(self.rewards))):
                 raise ValueError(f"{name}: {unknown[0]} is not among the rewards ({', '.join(self.rewards)})")
         return self
 
