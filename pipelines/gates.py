@@ -90,22 +90,8 @@ def _gate(
     def wrong(word: str, what: str, hint: str = "") -> None:
         mistakes.add(nodes[word][1] if word in nodes else next(iter(nodes.values()))[1], f"{path}.{word}", what, hint)
 
-    bounds, before = {}, len(mistakes)
-    for word, value in content.items():
-        if word in WORDS:
-            continue
-        bound = _bound(value)
-        if not isinstance(word, str) or METRIC.fullmatch(word) is None:
-            mistakes.add(
-                nodes[str(word)][0] if str(word) in nodes else next(iter(nodes.values()))[0],
-                f"{path}.{word}",
-                "unknown key",
-                did_you_mean(str(word), (*WORDS, "pass@1", "cons@k")),
-            )
-        elif bound is None:
-            wrong(word, f"must be a bound, not {source.describe(nodes[word][1])}", 'for example ">= 0.6"')
-        else:
-            bounds[word] = bound
+    before = len(mistakes)
+    bounds = _bounds(content, path, nodes, mistakes)
     for word in ("model", "vs", "scores"):
         if word in content and not isinstance(content[word], str):
             wrong(word, f"must be a name, not {source.describe(nodes[word][1])}")
@@ -144,6 +130,27 @@ def _gate(
                 wrong(word, f"`{chosen}` does not score {label}", did_you_mean(str(label), labels[chosen]))
         return Gate(str(chosen), str(model), bounds, content.get("vs"), float(p))
     return None
+
+
+def _bounds(
+    content: Mapping[str, Any], path: str, nodes: Mapping[str, tuple[Node, Node]], mistakes: Mistakes
+) -> dict[str, tuple[str, float]]:
+    """The bounds of a gate by metric; what is neither a metric nor a word of gates is a mistake."""
+    bounds = {}
+    for word, value in content.items():
+        if word in WORDS:
+            continue
+        key, node = nodes.get(str(word)) or next(iter(nodes.values()))
+        bound = _bound(value)
+        if not isinstance(word, str) or METRIC.fullmatch(word) is None:
+            hint = did_you_mean(str(word), (*WORDS, "pass@1", "cons@k"))
+            mistakes.add(key, f"{path}.{word}", "unknown key", hint)
+        elif bound is None:
+            what = f"must be a bound, not {source.describe(node)}"
+            mistakes.add(node, f"{path}.{word}", what, 'for example ">= 0.6"')
+        else:
+            bounds[word] = bound
+    return bounds
 
 
 def _bound(value: object) -> tuple[str, float] | None:
