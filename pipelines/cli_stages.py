@@ -41,11 +41,14 @@ def console() -> Console:
 def add_commands(app: typer.Typer, words: Sequence[str]) -> None:
     """Add a command for every stage kind whose name is free (`r1 report` is about a run, not the stage).
 
-    Only the kind that `words` call gets its flags and its whole help: of the others `r1 --help` shows a line.
+    Only the kind that `words` call gets its flags and its whole help: of the others `r1 --help` shows a line, and a
+    command of r1's own does without.
     """
     own = [made for made in app.registered_commands if made.name is None]  # of an earlier call, kinds have a name
     app.registered_commands[:] = own
     there = {made.callback.__name__ for made in own if made.callback}
+    if words and words[0] in there:
+        return  # `r1 plan` and the like need no command of another kind
     for stage in known_stages().values():
         if stage.name in there:
             continue

@@ -15,7 +15,7 @@ from pipelines.fields import explain
 from pipelines.graph import Node as StageNode
 from pipelines.graph import Pipeline, cycle, ordered
 from pipelines.source import Mistakes, did_you_mean
-from pipelines.stage import Stage, StageConfig, known_stages
+from pipelines.stage import Stage, StageConfig, find_stage, known_stages
 from pipelines.trackers import FOLDER as TRACKED
 from pipelines.trackers import TRACKERS, missing
 
@@ -175,16 +175,16 @@ def _kind(name: str, key: Node, node: Node, mistakes: Mistakes) -> Stage | None:
     for word, (word_node, _) in block.items():
         if word not in PER_STAGE:
             mistakes.add(word_node, f"{path}.{word}", "unknown key", did_you_mean(word, PER_STAGE))
-    stages = known_stages()
     if "use" not in block:
-        mistakes.add(key, path, "`use` is missing", f"known: {', '.join(stages)}")
+        mistakes.add(key, path, "`use` is missing", f"known: {', '.join(known_stages())}")
         return None
     use = block["use"][1]
-    if not isinstance(use, ScalarNode) or use.value not in stages:
-        word = use.value if isinstance(use, ScalarNode) else ""
-        mistakes.add(use, f"{path}.use", f"unknown stage kind {source.describe(use)}", did_you_mean(word, stages))
-        return None
-    return stages[use.value]
+    word = str(use.value) if isinstance(use, ScalarNode) else ""
+    found = find_stage(word)
+    if found is None:
+        hint = did_you_mean(word, known_stages())
+        mistakes.add(use, f"{path}.use", f"unknown stage kind {source.describe(use)}", hint)
+    return found
 
 
 def _config(

@@ -179,3 +179,12 @@ def known_stages() -> Mapping[str, Stage]:
 
     discover()
     return REGISTRY
+
+
+def find_stage(name: str) -> Stage | None:
+    """The stage kind of this name. Imports one file where it is called like the kind: `r1 plan` answers at once."""
+    from pipelines.stages import discover
+
+    if name not in REGISTRY:
+        discover(name.replace("-", "_"))
+    return REGISTRY.get(name) or known_stages().get(name)

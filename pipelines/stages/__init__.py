@@ -1,4 +1,4 @@
-"""One file per stage kind. `discover` imports them all; none may import torch at module level."""
+"""One file per stage kind. `discover` imports them; none may import torch at module level."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import importlib
 import pkgutil
 
 
-def discover() -> None:
-    """Import every module of this folder, so that its stages register themselves."""
+def discover(only: str | None = None) -> None:
+    """Import the modules of this folder, or `only` one if it is there, so that their stages register themselves."""
     for module in pkgutil.iter_modules(__path__):
-        importlib.import_module(f"{__name__}.{module.name}")
+        if only in (None, module.name):
+            importlib.import_module(f"{__name__}.{module.name}")
