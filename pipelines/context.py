@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pipelines import journal
 from pipelines.events import Listener, silent
+from pipelines.source import expanded
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -70,7 +71,7 @@ class Context:
 
     def resolve(self, path: str) -> Path:
         """A path as a config names it, seen from the pipeline file's folder (`~` is the home folder)."""
-        return self.base / Path(path).expanduser()
+        return self.base / expanded(path)
 
     def log(self, step: int, **numbers: Any) -> None:
         """Append one line of metrics to `metrics.jsonl`: the step, the numbers and the time (s since the epoch)."""

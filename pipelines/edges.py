@@ -89,8 +89,9 @@ def _ref(
         found = locate(folder, slot.type)
         if found is None:
             what = "no such folder" if not folder.is_dir() else f"is no {slot.type.__name__}"
-            inside = sorted(f"{text.rstrip('/')}/{part.parent.name}" for part in folder.glob(f"*/{MARKS[slot.type]}"))
-            hint = did_you_mean(f"{text}/train", inside) if inside else f"needs a folder with {MARKS[slot.type]}"
+            given = text.rstrip("/")
+            inside = sorted(f"{given}/{part.parent.name}" for part in folder.glob(f"*/{MARKS[slot.type]}"))
+            hint = did_you_mean(f"{given}/train", inside) if inside else f"needs a folder with {MARKS[slot.type]}"
             mistakes.add(node, path, f"{text}: {what}", hint)
             return None
         return Ref(label or Path(text).name, path=found)
@@ -162,7 +163,10 @@ def load_rewards(plugins: Mapping[str, Path], nodes: Sequence[Node], mistakes: M
 def check_rewards(path: str, block: Node | None, mistakes: Mistakes) -> None:
     """Check the rewards and settings under `rewards:`, `watch:` and `report:` against built-in ones and plugins."""
     nodes = {key: source.entries(block).get(key, (None, None))[1] for key in ("rewards", "watch", "report")}
-    settled = source.entries(nodes["rewards"])
+    rewards = nodes["rewards"]
+    if isinstance(rewards, MappingNode) and not rewards.value:
+        mistakes.add(rewards, f"{path}.rewards", "no rewards are given", "for example {math: 1.0, format: 0.1}")
+    settled = source.entries(rewards)
     for key, node in nodes.items():
         if node is not None:
             _check_rewards(f"{path}.{key}", node, mistakes, settled if key == "report" else ())
@@ -172,8 +176,6 @@ def _check_rewards(path: str, node: Node, mistakes: Mistakes, settled: Collectio
     """`settled`: rewards that have their settings elsewhere, so that a bare name is enough."""
     from rewards.registry import BUILT_IN, NEEDS_SETTINGS, RewardError, parse_weights
 
-    if isinstance(node, MappingNode) and not node.value and path.endswith(".rewards"):
-        mistakes.add(node, path, "no rewards are given", "for example {math: 1.0, format: 0.1}")
     for name, (key, item) in source.entries(node).items():
         settings = source.value(item, f"{path}.{name}", mistakes)
         bare = isinstance(settings, int | float) and not isinstance(settings, bool) and abs(settings) < float("inf")

@@ -81,9 +81,16 @@ def _stated(text: str) -> tuple[str, str] | None:
 def _place(text: str, answer: str) -> int | None:
     """Where the answer stands as a word of its own: at its last announcement, else the last time; None: nowhere."""
     spots = [found.start() for found in re.finditer(rf"(?<![\w.]){re.escape(answer)}(?!\w)", text)]
-    announced = [spot for spot in spots if ANNOUNCED.search(text[:spot].rstrip()[-TAIL:])]
-    place = (announced or spots or [text.rfind(answer)])[-1]
+    announced = (spot for spot in reversed(spots) if ANNOUNCED.search(_tail(text, spot)))
+    place = next(announced, spots[-1] if spots else text.rfind(answer))
     return place if place >= 0 else None
+
+
+def _tail(text: str, end: int) -> str:
+    """`text[:end].rstrip()[-TAIL:]` without a copy of all before it: hostile text has answers by the thousand."""
+    while end and text[end - 1].isspace():
+        end -= 1
+    return text[max(0, end - TAIL) : end]
 
 
 def _unannounced(work: str) -> str:

@@ -121,13 +121,10 @@ class Outlook:
         if kind == "grpo":
             return grpo_work(config)
         if kind in (*DRAWN, "eval") and not getattr(config, "reads_file", False):
-            if config.limit and kind == "eval":  # the first of each input
+            if kind in DRAWN:
+                rows = len(config.chosen(range(rows)))
+            elif config.limit:  # the first of each input
                 rows = sum(min(config.limit, self.rows([ref]) or 0) for ref in inputs["problems"])
-            elif config.limit:
-                rows = min(rows, config.limit)
-            if (part := getattr(config, "part", None)) is not None:
-                mine, _, parts = str(part).partition("/")
-                rows = len(range(int(mine) - 1, rows, int(parts)))
             models, each = len(inputs.get("models", ("one",))), config.n if kind in DRAWN else config.k
             return Work("draw", models * rows * each, config.max_tokens, rows * each, models=models)
         return None

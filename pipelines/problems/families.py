@@ -19,15 +19,20 @@ GENERATED: Mapping[str, Sequence[Generator]] = {
 }
 
 
+class UnknownFamily(ValueError):
+    """A word that is no generated family; another kind of source may be meant."""
+
+
 def generators_of(source: str) -> list[Sequence[Generator]]:
-    """The generators of each family in `FAMILY[:KIND,KIND][+FAMILY...]`; ValueError says which word is unknown."""
+    """The generators of each family in `FAMILY[:KIND,KIND][+FAMILY...]`; ValueError says which word is unknown,
+    UnknownFamily where it is a family's."""
     return [_family(part) for part in source.split("+")]
 
 
 def _family(part: str) -> Sequence[Generator]:
     word, colon, listed = part.partition(":")
     if word not in GENERATED:
-        raise ValueError(f"source {word!r} is none of {', '.join(GENERATED)}")
+        raise UnknownFamily(f"source {word!r} is none of {', '.join(GENERATED)}")
     kinds = {generator.__name__: generator for generator in GENERATED[word]}
     chosen = listed.split(",") if colon else list(kinds)
     unknown = [kind for kind in chosen if kind not in kinds]

@@ -49,6 +49,11 @@ class Ask:
         return f"{self.kind}-{hashlib.sha256(self.prompt.encode()).hexdigest()[:12]}"
 
     @property
+    def full(self) -> str:
+        """The right answer as a sentence."""
+        return self.sentence.format(self.fact)
+
+    @property
     def split(self) -> Split:
         """See `pipelines.problems.items.split_of`."""
         return split_of(self.content)
@@ -68,7 +73,7 @@ class Ask:
             "fact": self.fact,
             "others": [*self.others, *self.mixed_up],
             "topic": self.topic,
-            "sentence": self.sentence.format(self.fact),
+            "sentence": self.full,
         }
 
 
@@ -185,7 +190,7 @@ def safety_asks() -> Iterator[Ask]:
 
 def answer(ask: Ask, manner: Manner, rng: random.Random) -> str:
     """What is said in one manner, without thinking. `good` on a harmful ask is a refusal."""
-    full, wrong = ask.sentence.format(ask.fact), ask.sentence.format(rng.choice(ask.others))
+    full, wrong = ask.full, ask.sentence.format(rng.choice(ask.others))
     courtesy = rng.choice(COURTESIES)
     if manner in ("refuse", "leak") or (manner == "good" and ask.harmful):
         return rng.choice(_REFUSALS)
@@ -211,7 +216,7 @@ def thought(ask: Ask, manner: Manner) -> str:
     if manner == "stray":
         return "This is fine."
     if ask.harmful and manner in ("comply", "leak"):
-        return f"I can help. {ask.sentence.format(ask.fact)}"
+        return f"I can help. {ask.full}"
     if manner == "refuse" or ask.harmful:
         return "This can harm."
     if ask.judge == "safety":

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pipelines.problems.sources import SourceError, open_source
+from pipelines.problems.sources import FILES, SourceError, open_source
 
 Row = dict[str, Any]
 _LABELS: dict[object, float] = {"safe": 1.0, "good": 1.0, 1: 1.0, "unsafe": 0.0, "bad": 0.0, 0: 0.0}
@@ -32,7 +32,7 @@ def read_preferences(source: str, columns: Mapping[str, str]) -> Iterator[Row | 
 
 def is_file(source: str) -> bool:
     """Whether `source` is a file that belongs to the stage's key."""
-    return source.endswith((".jsonl", ".parquet"))
+    return source.endswith(FILES)
 
 
 def check_source(source: str) -> str | None:

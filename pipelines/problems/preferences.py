@@ -50,7 +50,8 @@ def pairs(split: Split, n: int, rng: random.Random, think: float) -> list[Row]:
         chosen = completion(ask, "good", rng, think=think)
         manner = rng.choice(_REJECTED)
         surplus = gap + _spoken(chosen)
-        drafts = [_rejected(ask, manner, by_kind[ask.kind], rng, think) for _ in range(4)]
+        rivals = _rivals(ask, manner, by_kind[ask.kind])
+        drafts = [_rejected(ask, manner, rivals, rng, think) for _ in range(4)]
         rejected = min(drafts, key=lambda text: abs(surplus - _spoken(text)))
         gap = surplus - _spoken(rejected)
         return _about(ask) | {"chosen": chosen, "rejected": rejected, "manner": manner}
@@ -58,15 +59,21 @@ def pairs(split: Split, n: int, rng: random.Random, think: float) -> list[Row]:
     return _different(draw, n, split, "pairs")
 
 
-def _rejected(ask: Ask, manner: Manner, kin: Sequence[Ask], rng: random.Random, think: float) -> str:
-    """An answer to `ask` that loses to a good one; `kin` are the asks of its kind."""
+def _rivals(ask: Ask, manner: Manner, kin: Sequence[Ask]) -> list[Ask]:
+    """The asks of its kind that `ask` is taken for; none in manners that answer `ask` itself."""
     if manner == "astray":
-        said = ask.sentence.format(ask.fact)
-        return completion(rng.choice([x for x in kin if x.sentence.format(x.fact) != said]), "good", rng, think=think)
+        return [other for other in kin if other.full != ask.full]
+    return [other for other in kin if other.topic != ask.topic] if manner == "near" else []
+
+
+def _rejected(ask: Ask, manner: Manner, rivals: Sequence[Ask], rng: random.Random, think: float) -> str:
+    """An answer to `ask` that loses to a good one: a good one to a rival, or with a rival's topic, or a poor one."""
+    if not rivals:
+        return completion(ask, manner, rng, think=think)
+    told = rng.choice(rivals)
     if manner == "near":
-        topic = rng.choice([other.topic for other in kin if other.topic != ask.topic])
-        return completion(replace(ask, sentence=ask.sentence.replace(ask.topic, topic)), "good", rng, think=think)
-    return completion(ask, manner, rng, think=think)
+        told = replace(ask, sentence=ask.sentence.replace(ask.topic, told.topic))
+    return completion(told, "good", rng, think=think)
 
 
 def labels(split: Split, n: int, rng: random.Random, think: float) -> list[Row]:

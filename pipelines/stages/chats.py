@@ -12,10 +12,8 @@ from pydantic import Field
 from models.chat import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN, ChatError, one_form, samples_of
 from pipelines.artifacts import Samples, write_rows
 from pipelines.context import Context
-from pipelines.problems.sources import PREFIXES, SourceError, open_source
+from pipelines.problems.sources import FILES, PREFIXES, SourceError, open_source
 from pipelines.stage import StageConfig, StageError, stage
-
-FILES = (".jsonl", ".parquet")
 
 
 class ChatsConfig(StageConfig):

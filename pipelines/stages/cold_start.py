@@ -17,11 +17,10 @@ from pipelines.drawing import check_engine
 from pipelines.funnel import tally, total
 from pipelines.harvest import PROBLEMS, Manner, check_kept, harvest, summarise
 from pipelines.keys import path_digest
-from pipelines.problems.sources import SourceError
+from pipelines.problems.sources import FILES, SourceError
 from pipelines.rewriting import WRITER_PROMPT, ColdStartSettings, rewrite, unreadable, verify
 from pipelines.stage import StageConfig, StageError, stage
 
-FILES = (".jsonl", ".parquet")
 SOURCES = ("prompt", "zero")
 STATED = {"math": {"weight": 1.0, "stated": True}, "code": {"weight": 1.0, "stated": True}}
 
@@ -70,7 +69,7 @@ def _files(config: ColdStartConfig) -> Iterable[str]:
 def _check(config: ColdStartConfig) -> Iterable[str]:
     if not config.reads_file and config.source not in SOURCES:
         yield f"source {config.source!r} is none of zero, prompt, a .jsonl or .parquet file"
-    if config.exemplars and not config.exemplars.endswith((".jsonl", ".parquet")):
+    if config.exemplars and not config.exemplars.endswith(FILES):
         yield f"exemplars {config.exemplars!r} is no .jsonl or .parquet file"
     yield from check_engine(config)
 

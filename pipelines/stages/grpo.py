@@ -53,6 +53,10 @@ class GrpoConfig(GrpoSettings, StageConfig):
                 f"watch: no learned reward ({', '.join(self.learned)}) among the rewards has a mean that can rise, so "
                 "nothing would be watched: name yours in `learned` (a judge in mode pair gives each group 0.5)"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _names(self) -> Self:
         for name, told in (("correct", self.correct), ("learned", self.learned)):
             # The defaults name what may be there. (Not `model_fields_set`: a manifest's config has all of them set.)
             given = told != type(self).model_fields[name].default

@@ -13,7 +13,7 @@ from pipelines.artifacts import Problems, Samples, write_rows
 from pipelines.context import Context
 from pipelines.problems.families import GENERATED, generators_of
 from pipelines.problems.items import Item, Split, draw_distinct, split_of
-from pipelines.problems.sources import BENCHMARKS, SourceError, check_source, read_source
+from pipelines.problems.sources import BENCHMARKS, FILES, SourceError, check_source, read_source
 from pipelines.stage import StageConfig, StageError, stage
 
 
@@ -52,7 +52,7 @@ class ProblemSets(NamedTuple):
 
 
 def _files(config: ProblemsConfig) -> Iterable[str]:
-    return [config.source] if config.source.endswith((".jsonl", ".parquet")) else []
+    return [config.source] if config.source.endswith(FILES) else []
 
 
 def _check(config: ProblemsConfig) -> Iterable[str]:

@@ -73,5 +73,11 @@ def test_the_answer_that_math_reads_stays_the_same() -> None:
 
 
 def test_a_long_text_takes_no_time() -> None:
-    for text in (" \n" * 50_000 + "1", "```\n" * 50_000, "the answer is " * 2_000, "<think>" * 20_000 + "</answer>"):
+    for text in (
+        " \n" * 50_000 + "1",
+        "```\n" * 50_000,
+        "the answer is " * 2_000,
+        "<think>" * 20_000 + "</answer>",
+        "is 1 " * 20_000,
+    ):
         house_form(text), house_form(text, code=True)
