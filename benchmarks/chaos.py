@@ -3,11 +3,12 @@
     .venv/bin/python benchmarks/chaos.py --kills 50 --terms 4 --ints 4 --full 4 --flips 4
 
 Every stage kind runs for real (vLLM, TRL, sandbox). Half of the SIGKILLs come at a random time, half right before or
-after a random `os.replace`, `os.fsync` or `shutil.rmtree`: there checkpoints and artifacts change hands. "full"
-fills the disk (a tmpfs of its own, so it needs root) up to a few megabytes and makes room after the run has ended;
-"flip" kills the run and changes one byte of an artifact, a checkpoint or a journal. When a round is done before all
-troubles are used up, another one begins. Compared with a quiet run: every file of every artifact but the report page,
-the metrics without times, and the manifests' numbers without times.
+after a random `os.replace`, `os.fsync` or `shutil.rmtree`: there checkpoints and artifacts change hands. With
+`--spread` each trouble picks one of the stages that are still to be made and comes while that one runs. "full" fills
+the disk (a tmpfs of its own, so it needs root) up to a few megabytes and makes room after the run has ended; "flip"
+kills the run and changes one byte of an artifact, a checkpoint or a journal. When a round is done before all troubles
+are used up, another one begins. Compared with a quiet run: every file of every artifact but the report page, the
+metrics without times, and the manifests' numbers without times.
 """
 
 from __future__ import annotations
@@ -64,15 +65,18 @@ class Outcome:
     orphans: int
 
 
-def child(number: int, arguments: list[str]) -> None:
-    """`r1` in this process, ended by SIGKILL right before (odd) or after (even) operation number `number` // 2."""
+def child(number: int, target: str, arguments: list[str]) -> None:
+    """`r1` in this process, ended by SIGKILL right before (odd) or after (even) operation number `number` // 2, which
+    are counted from the beginning of stage `target` on."""
     seen = 0
     pid = os.getpid()
+    begun = not target
 
     def watched(operation: Any) -> Any:
         def run(*args: Any, **kwargs: Any) -> Any:
-            nonlocal seen
-            if os.getpid() != pid:
+            nonlocal seen, begun
+            begun = begun or running(Path.cwd()) == target
+            if os.getpid() != pid or not begun:
                 return operation(*args, **kwargs)
             seen += 1
             if seen == number // 2 and number % 2:
@@ -91,16 +95,21 @@ def child(number: int, arguments: list[str]) -> None:
     main(arguments)
 
 
-def attempt(folder: Path, kind: str, moment: float, words: tuple[str, ...] = ("run", "cut.yaml")) -> Outcome:
-    """`r1 run`, with one trouble; `moment` is seconds, or the number of a file operation (kind `operation`)."""
+def attempt(
+    folder: Path, kind: str, moment: float, words: tuple[str, ...] = ("run", "cut.yaml"), target: str = ""
+) -> Outcome:
+    """`r1 run`, with one trouble; `moment` is seconds, or the number of a file operation (kind `operation`), from the
+    beginning on of stage `target`, or of the run."""
     mark = f"{os.getpid()}-{time.monotonic_ns()}"
     number = int(moment) if kind == "operation" else 0
-    command = [sys.executable, __file__, "--child", str(number), *words]
+    command = [sys.executable, __file__, "--child", str(number), target, *words]
     environment = {**os.environ, MARK: mark, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
     began, stage = time.monotonic(), ""
     with (folder.parent / "output.txt").open("w+") as output:
         process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT, env=environment)
         if kind not in ("quiet", "operation"):
+            while target and process.poll() is None and running(folder) != target:
+                time.sleep(0.05)
             with suppress(subprocess.TimeoutExpired):
                 process.wait(moment)
         if process.poll() is None:
@@ -120,11 +129,17 @@ def attempt(folder: Path, kind: str, moment: float, words: tuple[str, ...] = ("r
 
 def running(folder: Path) -> str:
     """The stage that run.json calls running, '' before the first."""
-    try:
-        stages = json.loads((folder / "runs/cut/run.json").read_text())["stages"]
-    except (OSError, ValueError):
-        return ""
+    stages = records(folder)
     return next((name for name, record in stages.items() if record["status"] in ("running", "failed")), "")
+
+
+def records(folder: Path) -> dict[str, dict[str, Any]]:
+    """What run.json says of each stage, nothing before the first."""
+    try:
+        stages: dict[str, dict[str, Any]] = json.loads((folder / "runs/cut/run.json").read_text())["stages"]
+    except (OSError, ValueError):
+        return {}
+    return stages
 
 
 def fill(folder: Path, left: int) -> None:
@@ -237,8 +252,12 @@ def expected(kind: str, outcome: Outcome) -> bool:
 class Chaos:
     """Rounds of a run under troubles, until all of them have been used."""
 
-    def __init__(self, folder: Path, seed: int, longest: float, quiet: dict[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, seed: int, longest: float, quiet: dict[str, Any], walls: dict[str, float] | None
+    ) -> None:
+        """`walls`: seconds of each stage that troubles are spread over, or None for troubles at any time."""
         self.folder, self.draw, self.longest, self.quiet = folder, random.Random(seed), longest, quiet
+        self.walls = walls
         self.counts: Counter[str] = Counter()
         self.different: Counter[str] = Counter()
         self.found = self.flipped = 0
@@ -249,9 +268,11 @@ class Chaos:
         patience = 1.0
         while True:
             kind = kinds.pop() if kinds else "quiet"
-            most = 80 if kind == "operation" else self.longest
+            target, most = self.place()
+            most = 80 if kind == "operation" else most
             before = state(self.folder)
-            outcome = attempt(self.folder, kind, 1 + self.draw.random() * most * patience)
+            moment = (0 if target and kind != "operation" else 1) + self.draw.random() * most * patience
+            outcome = attempt(self.folder, kind, moment, target=target)
             gained = state(self.folder) - before
             patience = 1.0 if gained else patience * 1.5
             self.judge(kind, outcome, len(gained))
@@ -262,6 +283,14 @@ class Chaos:
             if kind == "quiet":
                 raise SystemExit("the last run of a round failed")
         self.compare()
+
+    def place(self) -> tuple[str, float]:
+        """Where the next trouble comes: a stage that is not done, or '' for anywhere; and seconds to choose from."""
+        if self.walls is None:
+            return "", self.longest
+        done = {name for name, record in records(self.folder).items() if record["status"] in ("done", "cached")}
+        target = self.draw.choice([name for name in self.walls if name not in done] or list(self.walls))
+        return target, self.walls[target]
 
     def judge(self, kind: str, outcome: Outcome, gained: int) -> None:
         ended = "done" if outcome.code == 0 else "as expected" if expected(kind, outcome) else "NOT AS EXPECTED"
@@ -298,6 +327,7 @@ def main() -> int:
         parser.add_argument(f"--{name}", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--longest", type=float, default=30.0, help="seconds; troubles come within this time")
+    parser.add_argument("--spread", action="store_true", help="a trouble comes in a stage picked at random")
     parser.add_argument("--folder", type=Path, default=Path("chaos"), help="a new folder to work in")
     arguments = parser.parse_args()
     folder = arguments.folder.resolve() / "disk"
@@ -310,7 +340,8 @@ def main() -> int:
             print(outcome.said)
             return 1
         print(f"quiet run: {outcome.seconds:.0f} s", flush=True)
-        chaos = Chaos(folder, arguments.seed, arguments.longest, content(folder))
+        walls = {name: record["wall_s"] for name, record in records(folder).items() if record["wall_s"] > 2}
+        chaos = Chaos(folder, arguments.seed, arguments.longest, content(folder), walls if arguments.spread else None)
         kinds = troubles(arguments, chaos.draw)
         while kinds:
             chaos.round(kinds)
@@ -324,6 +355,6 @@ def main() -> int:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--child"]:
         sys.path.insert(0, str(ROOT))
-        child(int(sys.argv[2]), sys.argv[3:])
+        child(int(sys.argv[2]), sys.argv[3], sys.argv[4:])
     sys.path.insert(0, str(ROOT))
     sys.exit(main())

@@ -3,9 +3,11 @@
     .venv/bin/python benchmarks/grpo_step.py                  # tiny MoE, TRL generating with transformers
     .venv/bin/python benchmarks/grpo_step.py --dense          # a dense model, TRL generating with vLLM
     .venv/bin/python benchmarks/grpo_step.py --steps 24 --turns 1 --seeds 0 1 2   # learning curves
+    .venv/bin/python benchmarks/grpo_step.py --ours ours whole overlap --threads 2   # against our own other ways
 
-Steps 1 and 2 of each turn are left out of the times. TRL cannot sync a MoE into vLLM on a CPU at all, and a dense model
-only while vLLM keeps its linear weights unpacked: the child `trl-vllm` makes it do so, a favour that users do not get.
+`whole` runs each prompt for every sample (`share_prompts: false`), `overlap` draws the next batch meanwhile. Steps 1, 2
+of each turn are left out of the times. TRL cannot sync a MoE into vLLM on a CPU at all, and a dense model only while
+vLLM keeps its linear weights unpacked: the child `trl-vllm` makes it do so, a favour that users do not get.
 """
 
 from __future__ import annotations
@@ -34,6 +36,10 @@ stages:
 """
 PROMPTS, GROUP, LENGTH, RATE = 16, 16, 96, 2e-4
 PHASES = ("sync", "canary", "generate", "score", "train")
+
+
+WAYS: dict[str, dict[str, Any]] = {"ours": {}, "whole": {"share_prompts": False}, "overlap": {"overlap": True}}
+"""Settings of our trainer that are compared, by name."""
 
 
 def settings(steps: int, length: int, beta: float) -> dict[str, Any]:
@@ -74,7 +80,9 @@ class Rewards:
         return Scored(total, {"math": total}, errors=0)  # type: ignore[arg-type]
 
 
-def ours(model: str, rows: list[dict[str, Any]], steps: int, length: int, beta: float, seed: int, dense: bool) -> None:
+def ours(
+    way: str, model: str, rows: list[dict[str, Any]], steps: int, length: int, beta: float, seed: int, dense: bool
+) -> None:
     from rl.config import GrpoSettings
     from rl.grpo import train_grpo
 
@@ -88,8 +96,9 @@ def ours(model: str, rows: list[dict[str, Any]], steps: int, length: int, beta: 
 
     with tempfile.TemporaryDirectory() as scratch:
         train_grpo(
-            model, rows, GrpoSettings(**settings(steps, length, beta)), Rewards(dense), Path(scratch) / "o", seed=seed,
-            log=log, progress=lambda text, total: Bar(), scratch=Path(scratch) / "scratch",
+            model, rows, GrpoSettings(**settings(steps, length, beta), **WAYS[way]), Rewards(dense),
+            Path(scratch) / "o", seed=seed, log=log, progress=lambda text, total: Bar(),
+            scratch=Path(scratch) / "scratch",
         )  # fmt: skip
 
 
@@ -184,8 +193,8 @@ def child(options: argparse.Namespace) -> None:
         unpacked_linear_layers()
     rows = [json.loads(line) for line in Path(options.rows).read_text().splitlines()]
     common = (options.model, rows, options.steps, options.length, options.beta, options.seed, options.dense)
-    if options.child == "ours":
-        ours(*common)
+    if options.child in WAYS:
+        ours(options.child, *common)
     else:
         trl(*common, vllm)
     say(peak_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
@@ -202,7 +211,10 @@ def turn(name: str, model: str, rows: Path, options: argparse.Namespace, seed: i
         str(options.beta),
         *(["--dense"] if options.dense else []),
     ]
-    done = subprocess.run([sys.executable, __file__, *flags], capture_output=True, text=True, check=False, cwd=ROOT)
+    environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
+    done = subprocess.run(
+        [sys.executable, __file__, *flags], capture_output=True, text=True, check=False, cwd=ROOT, env=environment
+    )
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"')]
     if done.returncode or not lines:
         sys.exit(f"{name} failed:\n{done.stderr[-3000:]}")
@@ -223,9 +235,10 @@ def report(found: dict[str, list[list[dict[str, Any]]]]) -> None:
         shares = " ".join(f"{part} {100 * share:.1f}%" for part, share in parts.items())
         peak = max(lines[-1]["peak_mib"] for lines in turns)
         print(f"{name:<10}{medians[name]:>9.2f}{cpus[name]:>8.2f}{speed:>10.0f}{peak:>10.0f}   {shares}")
-    first, second = medians
-    wall, work = medians[second] / medians[first], cpus[second] / cpus[first]
-    print(f"{second} / {first}: {wall:.2f} in wall time, {work:.2f} in CPU time (medians of {len(steps)} steps)")
+    *mine, theirs = medians
+    for name in mine:
+        wall, work = medians[theirs] / medians[name], cpus[theirs] / cpus[name]
+        print(f"{theirs} / {name}: {wall:.2f} in wall time, {work:.2f} in CPU time (medians of {len(steps)} steps)")
     curves_of = {name: [[line["reward"] for line in lines[:-1]] for lines in turns] for name, turns in found.items()}
     for name, curves in curves_of.items():
         n = len(curves[0]) // 4 or 1
@@ -244,7 +257,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--length", type=int, default=LENGTH)
     parser.add_argument("--beta", type=float, default=0.001, help="KL coefficient (R1: 0.001); 0 = no reference model")
-    parser.add_argument("--child", choices=("ours", "trl", "trl-vllm"), help=argparse.SUPPRESS)
+    parser.add_argument("--ours", nargs="+", choices=tuple(WAYS), default=["ours"], help="ways of ours to compare")
+    parser.add_argument("--threads", type=int, default=1, help="OMP_NUM_THREADS of every trainer")
+    parser.add_argument("--child", choices=(*WAYS, "trl", "trl-vllm"), help=argparse.SUPPRESS)
     for hidden in ("--model", "--rows"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
@@ -264,7 +279,7 @@ def main() -> None:
         model = dense_model(Path(scratch)) if options.dense else str(run / "cold" / "model")
         rows = Path(scratch) / "rows.jsonl"
         rows.write_text("".join(json.dumps(row) + "\n" for row in read_rows(Problems(run / "problems" / "train"))))
-        names = ("ours", "trl-vllm" if options.dense else "trl")
+        names = (*options.ours, "trl-vllm" if options.dense else "trl")
         found: dict[str, list[list[dict[str, Any]]]] = {name: [] for name in names}
         for seed in options.seeds:
             for _ in range(options.turns):

@@ -189,6 +189,8 @@ class RouterWatch:
 
     def _see_mask(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         mask = kwargs.get("attention_mask", args[1] if len(args) > 1 else None)
+        if getattr(mask, "ndim", 0) == 2 and (ids := kwargs.get("input_ids")) is not None:
+            mask = mask[:, -ids.shape[1] :]  # a mask also covers what is in the cache
         self._mask = mask.reshape(-1).bool() if getattr(mask, "ndim", 0) == 2 else None
 
     def _counter(self, i: int) -> Any:

@@ -42,4 +42,5 @@ def with_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
     name: Any = given.get("algorithm", "grpo")
     if name == "v3.2" and "off_policy_mask" not in given:
         raise ValueError(OFF_POLICY_MASK)
-    return {**(ALGORITHMS.get(name, {}) if isinstance(name, str) else {}), **given}
+    overlap: dict[str, Any] = {"correction": "token_truncate"} if given.get("overlap") is True else {}
+    return {**(ALGORITHMS.get(name, {}) if isinstance(name, str) else {}), **overlap, **given}

@@ -36,6 +36,9 @@ class GrpoSettings(BaseModel):
     minibatches: int = Field(
         1, ge=1, description="updates per batch of rollouts; above 1 the later ones are off-policy (R1: 16)"
     )
+    overlap: bool = Field(
+        False, description="draw the next batch while this one trains: faster, one batch off-policy (needs correction)"
+    )
     inner_epochs: int = Field(1, ge=1, description="passes over each batch of rollouts")
     max_tokens: int = Field(1024, ge=1, description="longest completion, tokens (R1: 32,768)")
     temperature: float = Field(1.0, gt=0, description="sampling temperature; the loss uses the same")
@@ -110,6 +113,9 @@ class GrpoSettings(BaseModel):
     )
     gradient_checkpointing: bool = Field(False, description="recompute activations: less memory, a third slower")
     accumulate: int = Field(1, ge=1, description="backward passes per update; more = less memory")
+    share_prompts: bool = Field(
+        True, description="run a prompt once for its group, not for each sample; where model and router policy allow it"
+    )
     batch_tokens: int | None = Field(
         None, ge=1, description="tokens per forward pass, padding included; empty = 2048 on a CPU, 32768 on a GPU"
     )
@@ -197,6 +203,13 @@ class GrpoSettings(BaseModel):
         return self.temperature == 1 or (resolve_kind(self.engine) != "transformers" and self.top_p == 1)
 
     @property
+    def can_share_prompts(self) -> bool:
+        """A router that is kept in balance counts the batch as it is, and a replay has the routes of all of it;
+        gradient checkpointing keeps no keys and values."""
+        open_ = self.policy.kind == "frozen" and self.router_replay == "off" and not self.gradient_checkpointing
+        return self.share_prompts and open_
+
+    @property
     def skips_flat_groups(self) -> bool:
         """Whether a sample with advantage 0 changes nothing, so that no forward pass is spent on it.
 
@@ -257,6 +270,8 @@ def contradictions(s: GrpoSettings) -> Iterator[str]:
         )
     if s.router_replay == "r3" and resolve_kind(s.engine) != "vllm":
         yield f"router_replay: r3 needs the experts that the rollout chose, which engine: {s.engine} does not give: r2"
+    if s.overlap and not s.corrects:
+        yield "overlap draws with the weights of a batch before: set correction: token_truncate, or leave it out"
     if s.lora_rank and s.policy.kind == "aux":
         yield f"router: {s.policy} trains the routers, and with lora_rank only the adapter trains: use frozen"
     if s.correction_floor is not None and not s.corrects:

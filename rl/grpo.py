@@ -125,7 +125,7 @@ def train_grpo(
         )
         reporter.trainer = heldout.trainer = trainer
         reporter.lines = resumed(step_of(start)) if start is not None else []
-        with quiet():
+        with quiet(), closing(trainer.ahead):
             _train(trainer, heldout, start)
         numbers = _summary(reporter.lines, trainer, engine)
     if not heldout.hand_on(out_dir):

@@ -118,6 +118,7 @@ class Heldout(TrainerCallback):
         assert self.trainer is not None
         trainer, settings, began = self.trainer, self._settings, time.perf_counter()
         self.evaluating = True
+        trainer.ahead.wait()  # it moves the random state, which is kept from here on
         seed = request_seed(trainer.args.seed, -1) % 2**31
         params = SamplingParams(TEMPERATURE, TOP_P, settings.max_tokens, seed, tuple(trainer.eos_token_ids))
         with _random_state_kept(), _apart(trainer) as noted:

@@ -1,22 +1,20 @@
-"""Log-probabilities of completions without paying for padding: rows are packed to the left, sorted by length and run
-a token budget at a time."""
+"""Log-probabilities of completions without paying for padding, nor for one prompt as often as it has samples: rows are
+packed to the left, sorted by length and run a token budget at a time, after the prompts that they share."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from trl.trainer import utils as trl_utils
+
+from rl.packing import Rows, budget, tiles
+from rl.shared_prompts import Prompts, find_prompts
 
 if TYPE_CHECKING:
     from models.replay import RouterReplay
-
-# Vocabulary entries in one tile of logits on a CPU. TRL's 32,768 suit its GPU kernel; its CPU path makes several copies
-# of a tile. At 1,016 tokens x 150,000 entries, forward and backward, TRL's width took 1,217 MiB, this one 186 MiB.
-CPU_TILE = 2048
 
 
 def completion_logprobs(
@@ -29,6 +27,7 @@ def completion_logprobs(
     entropy: bool = False,
     aux_loss: bool = False,
     replay: RouterReplay | None = None,
+    share_prompts: bool = False,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """(log-probs, entropies, auxiliary loss) of the last `keep` tokens of each row, with gradient where enabled.
 
@@ -38,58 +37,70 @@ def completion_logprobs(
             completion is masked (all zeros) is not run and gets zeros.
         batch_tokens: tokens per forward pass, padding included; a longer row goes alone.
         replay: records or replays the routes of (B, P + C) tokens.
+        share_prompts: run a prompt once for all of its rows (`rl.shared_prompts`); not with `replay` or `aux_loss`.
 
     Returns:
         two (B, C) tensors, C = `keep`, zero where masked, and the token-weighted mean of the router loss.
     """
-    lengths = attention_mask.sum(dim=1)
-    prompt_lengths = attention_mask[:, :-keep].sum(dim=1)
-    starts = attention_mask.argmax(dim=1)
-    order = torch.argsort(lengths, descending=True, stable=True)
+    all_rows = Rows.of(input_ids, attention_mask, keep)
+    order = torch.argsort(all_rows.lengths, descending=True, stable=True)
     wanted = order[attention_mask[order, -keep:].any(dim=1)]
     order = wanted if len(wanted) else order[-1:]  # something must run: a loss without a graph has no backward
-    logps, entropies, losses = [], [], []
-    for rows in _budget(order, lengths[order].tolist(), batch_tokens):
-        width = max(int(lengths[rows[0]]), 2)
-        columns = torch.arange(width, device=input_ids.device)
-        mask = columns < lengths[rows, None]
-        places = (starts[rows, None] + columns).clamp(max=input_ids.size(1) - 1)
-        ids = input_ids[rows].gather(1, places)
-        labels = ids.masked_fill(~mask | (columns < prompt_lengths[rows, None]), -100)
+    prompts = find_prompts(all_rows, order) if share_prompts else None
+    if prompts is None:
+        parts = _whole(all_rows, order, batch_tokens)
+    else:
+        parts = _after_prompts(model, all_rows, prompts, batch_tokens)
+    logps, entropies, losses, done = [], [], [], []
+    for rows, places, inputs, first in parts:
+        ids, mask = inputs["input_ids"], inputs["attention_mask"][:, -places.size(1) :]
         extra = {"output_router_logits": True} if aux_loss else {}
-        with _tiles(ids.device), replay.chunk(rows, places, mask) if replay else nullcontext():
-            out = model(input_ids=ids, attention_mask=mask.long(), labels=labels, fused_lm_head=True, **extra)
-        # Log-prob j of a row belongs to its token j + 1, so completion token c stands at prompt length + c - 1.
-        where = prompt_lengths[rows, None] - 1 + torch.arange(keep, device=ids.device)
-        inside = where < lengths[rows, None] - 1
-        where = where.clamp(min=0, max=width - 2)
+        with tiles(ids.device), replay.chunk(rows, places, mask.bool()) if replay else nullcontext():
+            out = model(**inputs, fused_lm_head=True, **extra)
+        # Log-prob j of a part belongs to its token j + 1; `first` is the place of each row's first completion token.
+        where = first[:, None] - 1 + torch.arange(keep, device=ids.device)
+        inside = where < mask.sum(dim=1)[:, None] - 1
+        where = where.clamp(min=0, max=ids.size(1) - 2)
         logps.append(out.log_probs.gather(1, where) * inside)
         entropies.append(out.entropy.gather(1, where) * inside if entropy else None)
         losses.append(out.aux_loss * mask.sum() if aux_loss else None)
-    empty = torch.zeros(len(input_ids), keep, device=input_ids.device)
+        done.append(rows)
+    order, empty = torch.cat(done), torch.zeros(len(input_ids), keep, device=input_ids.device)
     return (
         empty.index_copy(0, order, torch.cat(logps).to(empty)),
         empty.index_copy(0, order, torch.cat(entropies).to(empty)) if entropy else None,
-        torch.stack(losses).sum() / lengths[order].sum() if aux_loss else None,
+        torch.stack(losses).sum() / all_rows.lengths[order].sum() if aux_loss else None,
     )
 
 
-def _budget(order: Tensor, lengths: list[int], batch_tokens: int) -> list[Tensor]:
-    """Cut row indices, longest first, so that rows x longest row stays within the budget (at least one row each)."""
-    parts, first = [], 0
-    for i in range(1, len(lengths) + 1):
-        if i == len(lengths) or (i - first + 1) * max(lengths[first], 1) > batch_tokens:
-            parts.append(order[first:i])
-            first = i
-    return parts
+Part = tuple[Tensor, Tensor, dict[str, Any], Tensor]
+"""Rows of one forward pass, (R); their columns, (R, width); the model's inputs; each one's first completion token."""
 
 
-@contextmanager
-def _tiles(device: torch.device) -> Iterator[None]:
-    """TRL offers no setting for the tile's width: it reads a module's constant when the forward pass begins."""
-    wide = trl_utils._CHUNKED_LOGPROB_CHUNK_SIZE
-    trl_utils._CHUNKED_LOGPROB_CHUNK_SIZE = CPU_TILE if device.type == "cpu" else wide
-    try:
-        yield
-    finally:
-        trl_utils._CHUNKED_LOGPROB_CHUNK_SIZE = wide
+def _whole(all_rows: Rows, order: Tensor, batch_tokens: int) -> Iterator[Part]:
+    """Prompt and completion of each row."""
+    for rows in budget(order, all_rows.lengths[order].tolist(), batch_tokens):
+        first = all_rows.prompts[rows]
+        places, mask = all_rows.places(rows, torch.zeros_like(first), all_rows.lengths[rows])
+        yield rows, places, _inputs(all_rows, rows, places, mask, first), first
+
+
+def _after_prompts(model: Any, all_rows: Rows, prompts: Prompts, batch_tokens: int) -> Iterator[Part]:
+    """The prompts but for their last tokens, then each row's rest with that: it stands before the first completion
+    token and so predicts it."""
+    for chunk in prompts.chunks(batch_tokens):
+        read = chunk.read(model)
+        for rows in budget(chunk.rows, chunk.sizes, batch_tokens):
+            before = all_rows.prompts[rows] - 1
+            places, mask = all_rows.places(rows, before, all_rows.lengths[rows] - before)
+            first = torch.ones_like(before)
+            inputs = _inputs(all_rows, rows, places, mask, first)
+            inputs["position_ids"] = before[:, None] + torch.arange(places.size(1), device=places.device)
+            yield rows, places, read.before(rows, inputs), first
+
+
+def _inputs(all_rows: Rows, rows: Tensor, places: Tensor, mask: Tensor, first: Tensor) -> dict[str, Any]:
+    """Ids, mask and labels: the head is paid for the completions only."""
+    ids = all_rows.ids[rows].gather(1, places)
+    given = torch.arange(places.size(1), device=ids.device) < first[:, None]
+    return {"input_ids": ids, "attention_mask": mask.long(), "labels": ids.masked_fill(~mask | given, -100)}

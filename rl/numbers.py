@@ -28,7 +28,16 @@ TRL_NAMES = {
     "sampling/importance_sampling_ratio/mean": "correction/mean",
     "sampling/importance_sampling_ratio/max": "correction/max",
 }
-OURS = ("zero_variance", "unscored", "grading_errors", "finished", "reflection", "refilled", "off_policy_masked")
+OURS = (
+    "zero_variance",
+    "unscored",
+    "grading_errors",
+    "finished",
+    "reflection",
+    "refilled",
+    "stale",
+    "off_policy_masked",
+)
 OUR_PREFIXES = (
     "part/",
     "accuracy",

@@ -17,6 +17,7 @@ from trl import GRPOConfig, GRPOTrainer
 from models.checkpoint import WholeCheckpoints
 from models.replay import RouterReplay, place_routes
 from rl.advantages import group_advantages
+from rl.ahead import Ahead
 from rl.batch import Group, draw_groups, split_scores
 from rl.config import GrpoSettings
 from rl.correction import correction_numbers, correction_weights
@@ -24,6 +25,7 @@ from rl.logprobs import completion_logprobs
 from rl.numbers import policy_numbers, step_numbers
 from rl.reference import AdapterReference, ModelReference
 from rl.schedule import Schedule
+from rl.shared_prompts import can_share
 from rollout.canary import Canary
 from rollout.requests import request_seed
 from rollout.types import Engine, Rollout, Sample, SamplingParams, Scored, Scorer
@@ -41,6 +43,17 @@ class Inputs:
     canary: Canary
     scorer: Scorer
     schedule: Schedule
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What was drawn for one batch of problems (`rows`). `seconds`: of generating and scoring."""
+
+    rows: Sequence[int]
+    groups: Sequence[Group]
+    given_up: Sequence[Group]
+    errors: int
+    seconds: Mapping[str, float]
 
 
 class Trainer(WholeCheckpoints, GRPOTrainer):
@@ -66,13 +79,15 @@ class Trainer(WholeCheckpoints, GRPOTrainer):
         self.use_vllm = settings.corrects
         self._weights: tuple[Tensor, Tensor, Tensor] | None = None  # of the update in hand, its engine log-probs, mask
         self._replay = replay
+        self._shares = settings.can_share_prompts and can_share(self.model.config)
         self._routes: Tensor | None = None  # of the rows in hand, once they are known
         self._synced_step = -1
         self._rows: list[int] = []
-        self._groups: list[Group] = []
+        self._groups: Sequence[Group] = []
         self._advantages = torch.empty(0)
-        self._seconds: dict[str, float] = {}
-        self._errors = 0
+        self._stale = False  # whether the groups in hand were drawn with weights of before
+        self.ahead: Ahead[Batch] = Ahead()
+        self._due: int | None = None  # the step whose batch may be drawn ahead now
 
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
         self._rows = [int(index) for index in prompts[:: self.settings.group]]
@@ -81,50 +96,90 @@ class Trainer(WholeCheckpoints, GRPOTrainer):
     def _generate_single_turn(
         self, prompt_ids: list[list[int]], images: Any, multimodal_fields: Any, num_generations: int, **_: Any
     ) -> tuple[list[list[int]], list[list[float]]]:
-        """Sync the engine where the weights have changed, ask the canary, then draw and score the groups.
+        """Take the groups that were drawn ahead, or sync the engine and draw them now.
 
         Scores are known before TRL asks for them: which groups stay depends on them. `prompt_ids` is changed in
         place, because a refilled group has another prompt.
         """
+        began, step = time.perf_counter(), self.state.global_step
+        batch = self.ahead.take()
+        waited = {"generate": time.perf_counter() - began, "score": 0.0}
         self.sync()
-        self._seconds = {"generate": 0.0, "score": 0.0}
-        spare = self.inputs.schedule.spare(self._rows, self.state.global_step)
-        settings = self.settings
-        groups, given_up = draw_groups(self._rows, spare, self._draw, settings.refill, settings.correct)
+        self._stale = batch is not None
+        if batch is None:
+            batch = self._draw_batch(self._rows, step)
+            waited = dict(batch.seconds)
+        assert batch.rows == self._rows, "the batch drawn ahead is another step's"
+        self._due = step + self.settings.updates_per_rollout
+        groups, settings = batch.groups, self.settings
         advantages = group_advantages([group.total for group in groups], settings.scale_rewards)
         self._groups = groups
         self._advantages = torch.tensor(advantages.values_P_G, device=self.accelerator.device).flatten()
+        hidden = sum(batch.seconds.values()) - sum(waited.values())
         self.note(
             zero_variance=advantages.zero_variance,
             unscored=advantages.unscored,
-            grading_errors=self._errors,
-            **({"refilled": len(given_up) / len(groups)} if settings.refill else {}),
-            **step_numbers([*groups, *given_up], settings.correct),
-            **{f"seconds/{name}": value for name, value in self._seconds.items()},
+            grading_errors=batch.errors,
+            **({"refilled": len(batch.given_up) / len(groups)} if settings.refill else {}),
+            **({"stale": self._stale, "seconds/overlapped": max(0.0, hidden)} if settings.overlap else {}),
+            **step_numbers([*groups, *batch.given_up], settings.correct),
+            **{f"seconds/{name}": value for name, value in waited.items()},
         )
         prompt_ids[:] = [self.inputs.prompts_ids[group.row] for group in groups for _ in group.rollouts]
         rollouts = [rollout for group in groups for rollout in group.rollouts]
         return [r.completion_ids for r in rollouts], [r.logprobs for r in rollouts]
 
-    def _draw(self, rows: Sequence[int], attempt: int) -> list[Group]:
-        """Generate and score one group for each row; `attempt` 0 is the batch itself, later ones refill it."""
-        began = time.perf_counter()
-        seed = request_seed(self.args.seed, self.state.global_step)
-        params = SamplingParams(
-            temperature=self.settings.temperature,
-            top_p=self.settings.top_p,
-            max_tokens=self.settings.max_tokens,
-            seed=(request_seed(seed, attempt) if attempt else seed) % 2**31,
-            stop_ids=tuple(self.eos_token_ids),
-        )
-        prompts = [self.inputs.prompts_ids[row] for row in rows]
-        rollouts = self.inputs.engine.generate(prompts, params, self.settings.group)
-        generated = time.perf_counter()
-        samples, scored = self.score([self.inputs.rows[row] for row in rows], rollouts)
-        self._errors = scored.errors + (self._errors if attempt else 0)
-        self._seconds["generate"] += generated - began
-        self._seconds["score"] += time.perf_counter() - generated
-        return split_scores(rows, rollouts, samples, scored)
+    def _prepare_inputs(self, generation_batch: Any) -> Any:
+        """TRL's, and where that has drawn a batch, the next one begins. Not sooner: TRL shuffles the batch, and vLLM's
+        sampler on a CPU moves the same random state, so that each run would get another order."""
+        inputs = super()._prepare_inputs(generation_batch)
+        due, self._due = self._due, None
+        if due is not None:
+            self._draw_ahead(due)
+        return inputs
+
+    def _draw_ahead(self, step: int) -> None:
+        """Begin drawing the batch of `step` with the weights that the engine has now, one batch before its time.
+
+        Not across a checkpoint, which holds no rollouts: a resumed run draws there what this one draws.
+        """
+        saves = self.args.save_strategy != "no" and step % self.args.save_steps == 0
+        if not self.settings.overlap or saves or step >= self.args.max_steps:
+            return
+        settings = self.settings
+        n = settings.prompts_per_step * settings.minibatches
+        first = step // settings.updates_per_rollout * n
+        rows = [int(index) for index in self.train_dataset[first : first + n]["prompt"]]
+        self.ahead.start(lambda: self._draw_batch(rows, step))
+
+    def _draw_batch(self, rows: Sequence[int], step: int) -> Batch:
+        """Generate and score a group for each row, and refill. Reads nothing that an update changes."""
+        seconds, errors = {"generate": 0.0, "score": 0.0}, 0
+        seed = request_seed(self.args.seed, step)
+
+        def draw(chosen: Sequence[int], attempt: int) -> list[Group]:
+            """`attempt` 0 is the batch itself, later ones refill it."""
+            nonlocal errors
+            began = time.perf_counter()
+            params = SamplingParams(
+                temperature=self.settings.temperature,
+                top_p=self.settings.top_p,
+                max_tokens=self.settings.max_tokens,
+                seed=(request_seed(seed, attempt) if attempt else seed) % 2**31,
+                stop_ids=tuple(self.eos_token_ids),
+            )
+            prompts = [self.inputs.prompts_ids[row] for row in chosen]
+            rollouts = self.inputs.engine.generate(prompts, params, self.settings.group)
+            generated = time.perf_counter()
+            samples, scored = self.score([self.inputs.rows[row] for row in chosen], rollouts)
+            errors += scored.errors
+            seconds["generate"] += generated - began
+            seconds["score"] += time.perf_counter() - generated
+            return split_scores(chosen, rollouts, samples, scored)
+
+        spare = self.inputs.schedule.spare(rows, step)
+        groups, given_up = draw_groups(rows, spare, draw, self.settings.refill, self.settings.correct)
+        return Batch(rows, groups, given_up, errors, seconds)
 
     def score(
         self, problems: Sequence[Mapping[str, Any]], rollouts: Sequence[Sequence[Rollout]]
@@ -140,7 +195,8 @@ class Trainer(WholeCheckpoints, GRPOTrainer):
         return str(self.processing_class.decode(rollout.completion_ids, skip_special_tokens=True))
 
     def sync(self) -> None:
-        """Give the engine the current weights, where it has others, and ask the canary."""
+        """Give the engine the current weights, where it has others, and ask the canary. The engine is free then."""
+        self.ahead.wait()
         if self._synced_step == self.state.global_step:
             return
         began = time.perf_counter()
@@ -194,7 +250,7 @@ class Trainer(WholeCheckpoints, GRPOTrainer):
             self.note(**{"replay/changed": self._replay.changed()})
         if not inputs["completion_mask"].any():
             self._metrics["train"]["entropy"][-1] = float("nan")  # of no token: TRL would say 0
-        self.note(**policy_numbers(self._logps, inputs, comparable=self.settings.comparable))
+        self.note(**policy_numbers(self._logps, inputs, comparable=self.settings.comparable and not self._stale))
         if self.off_policy_mask_threshold is not None:
             engine, mask = inputs["sampling_per_token_logps"], inputs["completion_mask"]
             advantages, limit = inputs["advantages"][:, None], self.off_policy_mask_threshold
@@ -228,6 +284,7 @@ class Trainer(WholeCheckpoints, GRPOTrainer):
                 entropy=compute_entropy,
                 aux_loss=compute_aux_loss,
                 replay=replay,
+                share_prompts=self._shares,
             )
         if trains:
             self._logps = found[0].detach()

@@ -177,11 +177,16 @@ def llm_arguments(model_path: str, options: VllmOptions, seed: int) -> dict[str,
     # A prompt prefilled in parts ends the run: vLLM turns back its random generator, which a generator of a CPU cannot.
     arguments["enable_chunked_prefill"] = False
     arguments["max_num_batched_tokens"] = max(4096, options.max_model_len)
-    arguments["enable_prefix_caching"] = False  # blocks of 128 tokens: seldom a hit, and one thing less to go stale
     # vLLM's CPU rotary kernel rotates MLA's 3-D queries by wrong positions (docs/upstream/); the native path is right.
     arguments["compilation_config"] = {"custom_ops": ["none"]}
-    if getattr(config, "kv_lora_rank", None):
+    mla = bool(getattr(config, "kv_lora_rank", None))
+    # A group reads its prompt once. vLLM's blocks of 128 tokens on a CPU would seldom be full; its kernels take 32. Not
+    # where routes are wanted, for of a cached token there are none.
+    arguments["enable_prefix_caching"] = not mla and not options.routes
+    if mla:
         arguments["attention_config"] = {"backend": "CPU_MLA"}  # fp32 and bf16; AMX_MLA cannot reload weights
+    else:
+        arguments["block_size"] = 32
     return arguments
 
 

@@ -91,7 +91,7 @@ def _check(config: GrpoConfig) -> Iterable[str]:
         yield str(error)
 
 
-@stage(version=4, summary="reinforcement learning (GRPO) against rewards, rollouts on vLLM", check=_check)
+@stage(version=5, summary="reinforcement learning (GRPO) against rewards, rollouts on vLLM", check=_check)
 def grpo(
     ctx: Context,
     config: GrpoConfig,

@@ -131,7 +131,7 @@ def test_flat_groups_are_not_run_and_change_nothing(
     loss, head, rows = gradient(trainer, output)
     monkeypatch.setattr(GrpoSettings, "skips_flat_groups", False)
     whole_loss, whole_head, whole_rows = gradient(trainer, output)
-    assert (rows, whole_rows) == (4, 8)
+    assert (rows, whole_rows) == (2 + 4, 4 + 8)  # prompts, each once, and samples
     assert loss == pytest.approx(whole_loss, abs=1e-6) and torch.allclose(head, whole_head, atol=1e-6)
 
 

@@ -78,6 +78,7 @@ def test_accumulation_changes_nothing(algorithm: Any, policy_path: Path, tmp_pat
     from tests.rl.test_grpo import run
 
     settings = {"algorithm": algorithm, "steps": 2, "prompts_per_step": 2, "group": 4, "max_tokens": 6}
+    settings["share_prompts"] = False  # with a quarter of the batch there are none, and Adam blows rounding up
     for parts in (1, 4):
         run(policy_path, tmp_path / str(parts) / "out", HfEngine(policy_path), accumulate=parts, **settings)
     one, four = (load_model(tmp_path / name / "out").state_dict() for name in ("1", "4"))

@@ -1,0 +1,120 @@
+"""A prompt is run once for its group: the same numbers, fewer tokens, and the plain way where it cannot be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.zoo import ARCHITECTURES, VOCABULARY, write_random
+from rl.config import GrpoSettings
+from tests.rl.trainers import make_trainer
+
+SLIDING = {"gpt_oss"}
+
+
+def batch(prompts: list[int], completions: list[int], vocabulary: int) -> tuple[Any, Any]:
+    """(ids, mask): each prompt (by length) before each completion, in a mixed order."""
+    import torch
+
+    draw = torch.Generator().manual_seed(0)
+    texts = [torch.randint(3, vocabulary, (n,), generator=draw).tolist() for n in prompts]
+    rows = [(p, torch.randint(3, vocabulary, (n,), generator=draw).tolist()) for n in completions for p in texts]
+    before, after = max(prompts), max(completions)
+    ids = torch.tensor([[0] * (before - len(p)) + p + c + [0] * (after - len(c)) for p, c in rows])
+    mask = torch.tensor([[0] * (before - len(p)) + [1] * len(p + c) + [0] * (after - len(c)) for p, c in rows])
+    return ids, mask
+
+
+def read_all(model: Any, ids: Any, mask: Any, keep: int, budget: int, **how: Any) -> tuple[Any, Any, list[Any], int]:
+    """(log-probs, entropies, gradients, tokens that the model was given)."""
+    from rl.logprobs import completion_logprobs
+
+    given: list[int] = []
+    hook = model.register_forward_pre_hook(
+        lambda module, args, kwargs: given.append(kwargs["input_ids"].numel()), with_kwargs=True
+    )
+    model.zero_grad()
+    logps, entropy, _ = completion_logprobs(model, ids, mask, keep, batch_tokens=budget, entropy=True, **how)
+    (logps.sum() + 0.3 * entropy.sum()).backward()
+    hook.remove()
+    gradients = [p.grad.clone() for p in model.parameters() if p.grad is not None]
+    return logps.detach(), entropy.detach(), gradients, sum(given)
+
+
+@pytest.mark.parametrize("name", sorted(set(ARCHITECTURES) - SLIDING))
+def test_values_and_gradients_are_those_of_the_plain_way(name: str, tmp_path: Path) -> None:
+    import torch
+    from trl.trainer.utils import add_fused_lm_head
+
+    from models.checkpoint import load_model
+    from rl.shared_prompts import can_share
+
+    write_random(name, tmp_path / "m")
+    model = load_model(tmp_path / "m").train()
+    add_fused_lm_head(model, outputs=("log_probs", "entropy"))
+    assert can_share(model.config)
+    ids, mask = batch([7, 3, 5], [6, 1, 4, 9], VOCABULARY)
+    mask[4, 7:] = 0  # one completion is not wanted
+    plain = read_all(model, ids, mask, 9, 10_000)
+    for budget in (1, 40, 10_000):
+        shared = read_all(model, ids, mask, 9, budget, share_prompts=True)
+        assert torch.allclose(plain[0], shared[0], atol=2e-5) and torch.allclose(plain[1], shared[1], atol=2e-5)
+        assert len(plain[2]) == len(shared[2])
+        for a, b in zip(plain[2], shared[2], strict=True):
+            assert torch.allclose(a, b, atol=2e-4 * max(1.0, float(a.abs().max())))
+    assert shared[3] < plain[3]
+
+
+def test_each_prompt_is_run_once(policy_path: Path, tmp_path: Path) -> None:
+    settings = GrpoSettings(group=8, prompts_per_step=2, max_tokens=4, beta=0.0)
+    trainer = make_trainer(policy_path, tmp_path, settings)
+    assert trainer._shares
+    ids, mask = batch([21, 21], [4] * 8, 200)
+    assert read_all(trainer.model, ids, mask, 4, 10_000)[3] == 16 * 25
+    assert read_all(trainer.model, ids, mask, 4, 10_000, share_prompts=True)[3] == 2 * 20 + 16 * 5
+
+
+@pytest.mark.parametrize(("prompts", "completions"), [([9, 4, 6], [5]), ([9, 1], [5, 5, 5])])
+def test_prompts_of_their_own_and_prompts_of_one_token_are_run_as_they_are(
+    prompts: list[int], completions: list[int], policy_path: Path, tmp_path: Path
+) -> None:
+    trainer = make_trainer(policy_path, tmp_path, GrpoSettings(group=2, prompts_per_step=1, max_tokens=4, beta=0.0))
+    ids, mask = batch(prompts, completions, 200)
+    runs = [read_all(trainer.model, ids, mask, 5, 10_000, share_prompts=share) for share in (False, True)]
+    assert runs[0][3] == runs[1][3] and (runs[0][0] == runs[1][0]).all()
+
+
+@pytest.mark.parametrize("knobs", [
+    {"share_prompts": False}, {"router": "bias_update(0.001)"}, {"gradient_checkpointing": True},
+    {"router_replay": "r3", "engine": "vllm"},
+])  # fmt: skip
+def test_what_needs_the_batch_as_it_is_gets_it(knobs: dict[str, Any]) -> None:
+    assert GrpoSettings().can_share_prompts
+    assert not GrpoSettings(**knobs).can_share_prompts
+
+
+def test_a_model_with_a_window_does_not_share() -> None:
+    from transformers import AutoConfig
+
+    from rl.shared_prompts import can_share
+
+    for name, fields in ARCHITECTURES.items():
+        assert can_share(AutoConfig.for_model(name, **fields)) == (name not in SLIDING), name
+    assert not can_share(AutoConfig.for_model("qwen3_next"))
+
+
+def test_the_load_of_the_experts_counts_each_token_that_ran(policy_path: Path, tmp_path: Path) -> None:
+    """Completions after a shared prompt: the mask covers the prompt's keys too, and only their own tokens count."""
+    from models.router import RouterPolicy, RouterWatch
+
+    settings = GrpoSettings(group=8, prompts_per_step=2, max_tokens=4, beta=0.0)
+    trainer = make_trainer(policy_path, tmp_path, settings)
+    watch = RouterWatch(trainer.model, RouterPolicy.parse("frozen"))
+    ids, mask = batch([9, 5], [4, 2, 3, 1], 200)
+    read_all(trainer.model, ids, mask, 4, 10_000, share_prompts=True)
+    top_k = trainer.model.config.num_experts_per_tok
+    ran = (8 + 4) + 2 * (5 + 3 + 4 + 2)  # two prompts but for their last tokens, which come with each completion
+    assert float(watch._counts[0].sum()) == ran * top_k
+    watch.close()
