@@ -70,12 +70,12 @@ def child(number: int, target: str, arguments: list[str]) -> None:
     are counted from the beginning of stage `target` on."""
     seen = 0
     pid = os.getpid()
-    begun = not target
+    begun, since = not target, started(Path.cwd())
 
     def watched(operation: Any) -> Any:
         def run(*args: Any, **kwargs: Any) -> Any:
             nonlocal seen, begun
-            begun = begun or running(Path.cwd()) == target
+            begun = begun or running(Path.cwd(), since) == target
             if os.getpid() != pid or not begun:
                 return operation(*args, **kwargs)
             seen += 1
@@ -104,11 +104,11 @@ def attempt(
     number = int(moment) if kind == "operation" else 0
     command = [sys.executable, __file__, "--child", str(number), target, *words]
     environment = {**os.environ, MARK: mark, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
-    began, stage = time.monotonic(), ""
+    since, began, stage = started(folder), time.monotonic(), ""
     with (folder.parent / "output.txt").open("w+") as output:
         process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT, env=environment)
         if kind not in ("quiet", "operation"):
-            while target and process.poll() is None and running(folder) != target:
+            while target and process.poll() is None and running(folder, since) != target:
                 time.sleep(0.05)
             with suppress(subprocess.TimeoutExpired):
                 process.wait(moment)
@@ -127,9 +127,17 @@ def attempt(
         return Outcome(code, output.read(), seconds, stage or running(folder), orphans(mark))
 
 
-def running(folder: Path) -> str:
-    """The stage that run.json calls running, '' before the first."""
-    stages = records(folder)
+def started(folder: Path) -> Any:
+    """When run.json says that the last run began, None before the first."""
+    try:
+        return json.loads((folder / "runs/cut/run.json").read_text())["started"]
+    except (OSError, ValueError):
+        return None
+
+
+def running(folder: Path, since: Any = None) -> str:
+    """The stage that run.json calls running, '' before the first; of a run that began at `since` it is not asked."""
+    stages = records(folder) if since is None or started(folder) != since else {}
     return next((name for name, record in stages.items() if record["status"] in ("running", "failed")), "")
 
 

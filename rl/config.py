@@ -272,6 +272,13 @@ def contradictions(s: GrpoSettings) -> Iterator[str]:
         yield f"router_replay: r3 needs the experts that the rollout chose, which engine: {s.engine} does not give: r2"
     if s.overlap and not s.corrects:
         yield "overlap draws with the weights of a batch before: set correction: token_truncate, or leave it out"
+    if s.overlap and 0 < s.save_every <= s.updates_per_rollout < s.steps:
+        yield (
+            f"overlap draws nothing ahead across a checkpoint, and save_every {s.save_every} makes one before each "
+            f"batch: raise it above {s.updates_per_rollout} (minibatches x inner_epochs)"
+        )
+    if s.overlap and s.ratio_weighted_kl:
+        yield "overlap has no ratio that ratio_weighted_kl could weigh the KL with: leave one of them out"
     if s.lora_rank and s.policy.kind == "aux":
         yield f"router: {s.policy} trains the routers, and with lora_rank only the adapter trains: use frozen"
     if s.correction_floor is not None and not s.corrects:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -108,7 +108,8 @@ def train_grpo(
     length = _check_sizes(model, [*prompts_ids, *dev_ids], config)
     replay = RouterReplay(model) if config.router_replay != "off" else None
     dtype = _engine_dtype(config)
-    with nullcontext(engine) if engine else closing(_make_engine(config, model_path, length, dtype, seed)) as engine:
+    own = None if engine else _make_engine(config, model_path, length, dtype, seed)
+    with nullcontext(engine) if own is None else closing(own) as engine:
         canary = _canary(config, model, dtype, prompts_ids, seed)
         router, reporter = RouterCallback(config.policy, model), Reporter(config, log, progress)
         heldout = Heldout(config, dev, dev_ids, scratch, reporter.add, watch, say, resumed=start is not None)
@@ -125,12 +126,28 @@ def train_grpo(
         )
         reporter.trainer = heldout.trainer = trainer
         reporter.lines = resumed(step_of(start)) if start is not None else []
-        with quiet(), closing(trainer.ahead):
+        with quiet(), _drawing_ahead(trainer, own, say):
             _train(trainer, heldout, start)
         numbers = _summary(reporter.lines, trainer, engine)
     if not heldout.hand_on(out_dir):
         save_model(model, tokenizer, out_dir, dtype=config.save_dtype)
     return {**numbers, "seconds": round(time.monotonic() - began, 1)}
+
+
+@contextmanager
+def _drawing_ahead(trainer: Trainer, own: Engine | None, say: Callable[[str], None]) -> Iterator[None]:
+    """At the end, whatever it is, nothing is at work. Servers of our `own` are stopped under their work; an engine in
+    this process cannot be, and a batch of long answers takes its time."""
+    try:
+        yield
+    except BaseException:
+        if trainer.ahead.busy and own is not None and hasattr(own, "restarts"):
+            own.close()
+        elif trainer.ahead.busy:
+            say("waiting for the batch that is being drawn ahead, then this ends")
+        raise
+    finally:
+        trainer.ahead.close()
 
 
 def _train(trainer: Trainer, heldout: Heldout, start: Path | None) -> None:

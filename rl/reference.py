@@ -16,6 +16,9 @@ class ModelReference:
 
     def __init__(self, model: Any, temperature: float) -> None:
         self.model = model.requires_grad_(False).eval()
+        config = model.config.get_text_config()
+        if getattr(config, "output_router_logits", False):  # an `aux` run leaves it on; nobody reads that loss here
+            config.output_router_logits = False
         add_fused_lm_head(self.model, temperature=temperature)
 
     def __call__(self, **inputs: Any) -> Any:

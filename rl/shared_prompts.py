@@ -17,11 +17,18 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from rl.packing import Rows, budget, tiles
 
+WORTH = 0.25
+"""Share of a batch's tokens that sharing must save. Attention after a cache needs a mask, which flash kernels do not
+take: with long completions after short prompts that costs more than the prompts do."""
+
 
 def can_share(config: Any) -> bool:
-    """Whether each layer keeps plain keys and values of all tokens: no sliding window, no recurrent state, no index."""
+    """Whether each layer keeps plain keys and values of all tokens (no sliding window, no recurrent state, no index)
+    and a key does not depend on how long the row is in the end (as with dynamic rotary embeddings)."""
     layers = DynamicCache(config=config).layers
-    return bool(layers) and all(type(layer) is DynamicLayer for layer in layers)
+    rope = getattr(config.get_text_config(), "rope_parameters", None) or {}
+    fixed = rope.get("rope_type", "default") not in ("dynamic", "longrope")
+    return fixed and bool(layers) and all(type(layer) is DynamicLayer for layer in layers)
 
 
 @dataclass(frozen=True)
@@ -42,14 +49,16 @@ class Prompts:
 
 
 def find_prompts(all_rows: Rows, rows: Tensor) -> Prompts | None:
-    """The prompts of `rows`; None where sharing gains nothing (most rows have one of their own) or cannot be (a prompt
-    of one token leaves nothing to share)."""
+    """The prompts of `rows`; None where sharing gains little (`WORTH`) or cannot be (a prompt of one token leaves
+    nothing to share)."""
     shown = all_rows.ids.masked_fill(~all_rows.mask.bool(), -1)[rows, : all_rows.ids.size(1) - all_rows.keep]
     prompts, owners = torch.unique(shown, dim=0, return_inverse=True)
-    if 2 * len(prompts) > len(rows) or int(all_rows.prompts[rows].min()) < 2:
-        return None
     places = torch.arange(len(rows), device=rows.device)
     first = torch.full((len(prompts),), len(rows), device=rows.device).scatter_reduce(0, owners, places, "amin")
+    shared = all_rows.prompts - 1
+    saved = shared[rows].sum() - shared[rows[first]].sum()
+    if saved < WORTH * all_rows.lengths[rows].sum() or int(shared[rows].min()) < 1:
+        return None
     return Prompts(all_rows, rows, owners, rows[first])
 
 
@@ -81,6 +90,7 @@ class Chunk:
                 labels=torch.full_like(ids, -100),
                 fused_lm_head=True,
             )
+        assert cache.get_seq_length() == ids.size(1), "the model keeps no keys and values: set share_prompts: false"
         return Read([(layer.keys, layer.values) for layer in cache.layers], mask.long(), self._owner_of)
 
 

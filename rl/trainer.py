@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,9 +102,8 @@ class Trainer(WholeCheckpoints, GRPOTrainer):
         Scores are known before TRL asks for them: which groups stay depends on them. `prompt_ids` is changed in
         place, because a refilled group has another prompt.
         """
-        began, step = time.perf_counter(), self.state.global_step
-        batch = self.ahead.take()
-        waited = {"generate": time.perf_counter() - began, "score": 0.0}
+        step, batch = self.state.global_step, self.ahead.take()
+        waited = {"generate": self.ahead.waited, "score": 0.0}
         self.sync()
         self._stale = batch is not None
         if batch is None:
@@ -160,6 +160,8 @@ class Trainer(WholeCheckpoints, GRPOTrainer):
         def draw(chosen: Sequence[int], attempt: int) -> list[Group]:
             """`attempt` 0 is the batch itself, later ones refill it."""
             nonlocal errors
+            if self.ahead.closed:
+                raise CancelledError("nobody waits for this batch any more")
             began = time.perf_counter()
             params = SamplingParams(
                 temperature=self.settings.temperature,
@@ -171,6 +173,8 @@ class Trainer(WholeCheckpoints, GRPOTrainer):
             prompts = [self.inputs.prompts_ids[row] for row in chosen]
             rollouts = self.inputs.engine.generate(prompts, params, self.settings.group)
             generated = time.perf_counter()
+            if self.ahead.closed:
+                raise CancelledError("nobody waits for this batch any more")
             samples, scored = self.score([self.inputs.rows[row] for row in chosen], rollouts)
             errors += scored.errors
             seconds["generate"] += generated - began

@@ -40,6 +40,7 @@ class ServerPool:
         self._model_files = sorted(Path(arguments["model"]).glob("*.safetensors"))
         self._bytes = sum(file.stat().st_size for file in self._model_files)
         self._folder = _run_folder(self._bytes)
+        self._closed = False
         key = os.environ.get(KEY_VARIABLE, "") if urls else secrets.token_urlsafe(32)
         servers: list[Server | Joined] = [Joined(url.rstrip("/"), key) for url in urls]
         servers = servers or [Server(arguments, self._folder, key, (i, replicas)) for i in range(replicas)]
@@ -124,6 +125,8 @@ class ServerPool:
             except ReplicaDown as error:
                 replica.failures += 1
                 name = replica.server.name
+                if self._closed:
+                    raise EngineFailure(f"{name} was stopped: {error}") from error
                 if replica.failures > 1:
                     raise EngineFailure(f"{name} failed again right after its restart: {error}") from error
                 logging.getLogger(__name__).warning("%s: %s; it is started again", name, error)
@@ -132,7 +135,8 @@ class ServerPool:
                 await self.restore(session, replica)
 
     def close(self) -> None:
-        """Stop the servers that are ours and remove their files. Safe to call twice."""
+        """Stop the servers that are ours and remove their files; work that is under way fails. Safe to call twice."""
+        self._closed = True
         for replica in self._replicas:
             replica.server.stop()
         shutil.rmtree(self._folder, ignore_errors=True)

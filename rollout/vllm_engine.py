@@ -74,6 +74,8 @@ class VllmEngine:
             )
             for i in range(len(prompts))
         ]
+        if not _on_gpu():  # what an earlier call has left must not decide how this one rounds
+            self._forget()
         outputs = self._run(prompts, requests)
         routes = by_request(self._llm.collective_rpc("r1_take_routes")[0]) if self._records else {}
         rollouts = [_rollout(output, routes) for output in outputs]
@@ -83,7 +85,11 @@ class VllmEngine:
         """Take over all weights and buffers of `model`; cached prefixes of the old weights are dropped."""
         with process_state_kept():
             self._llm.collective_rpc("r1_load_state", args=(checkpoint_state(model),))
-        self._llm.reset_prefix_cache()
+        self._forget()
+
+    def _forget(self) -> None:
+        """Drop cached prefixes."""
+        assert self._llm.reset_prefix_cache(), "vLLM holds on to a cached prefix, which may be of old weights"
 
     def logprobs(self, ids: Sequence[Sequence[int]]) -> list[list[float]]:
         """Teacher-forced natural log-probabilities (nats) of ids[1:], one list per sequence."""
@@ -182,16 +188,18 @@ def llm_arguments(model_path: str, options: VllmOptions, seed: int) -> dict[str,
     mla = bool(getattr(config, "kv_lora_rank", None))
     # A group reads its prompt once. vLLM's blocks of 128 tokens on a CPU would seldom be full; its kernels take 32. Not
     # where routes are wanted, for of a cached token there are none.
-    arguments["enable_prefix_caching"] = not mla and not options.routes
+    kinds = set(getattr(config.get_text_config(), "layer_types", None) or ("full_attention",))
+    plain = not mla and kinds <= {"full_attention", "sliding_attention"}
+    arguments["enable_prefix_caching"] = plain and not options.routes
     if mla:
         arguments["attention_config"] = {"backend": "CPU_MLA"}  # fp32 and bf16; AMX_MLA cannot reload weights
-    else:
+    elif plain:
         arguments["block_size"] = 32
     return arguments
 
 
 def _kv_cache_bytes(config: Any, options: VllmOptions, dtype: str) -> int:
-    """Room for all sequences at full length, in vLLM's CPU blocks of 128 tokens; at most 4 GiB."""
+    """Room for all sequences at full length, in blocks of 128 tokens at most; at most 4 GiB."""
     config = config.get_text_config()
     if getattr(config, "kv_lora_rank", None):
         width = config.kv_lora_rank + config.qk_rope_head_dim

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from rl.ahead import Ahead
 from rl.config import GrpoSettings
+from rollout.types import SamplingParams
 from tests.rl.test_grpo import ROWS, SMALL, interrupt_at, letters_are_good, run
 
 pytestmark = pytest.mark.xdist_group("vllm")
@@ -114,6 +115,20 @@ def test_what_is_drawn_ahead_is_weighed_against_its_engine() -> None:
     assert GrpoSettings(overlap=True, correction="sequence_mask").correction == "sequence_mask"
     with pytest.raises(ValidationError, match="set correction: token_truncate"):
         GrpoSettings(overlap=True, correction="off")
+    with pytest.raises(ValidationError, match="raise it above 4"):
+        GrpoSettings(overlap=True, minibatches=4, save_every=3)
+    with pytest.raises(ValidationError, match="leave one of them out"):
+        GrpoSettings(overlap=True, algorithm="v3.2", off_policy_mask=0.5)
+
+
+def test_an_interrupted_run_leaves_nothing_at_work(policy_path: Path, policy_engine: Any, tmp_path: Path) -> None:
+    engine = Watched(policy_engine)
+    with pytest.raises(KeyboardInterrupt):
+        run(policy_path, tmp_path / "out", engine, log=interrupt_at(2), steps=9, refill=3, **OVERLAP)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("rollout-ahead")]
+    drawn = len(engine.drawn)
+    engine.generate([[5, 6]], SamplingParams(max_tokens=2, seed=0), 2)  # it is free
+    assert len(engine.drawn) == drawn + 1
 
 
 def test_work_is_taken_once_and_its_failure_comes_with_it() -> None:

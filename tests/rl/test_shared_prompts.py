@@ -103,6 +103,32 @@ def test_a_model_with_a_window_does_not_share() -> None:
     for name, fields in ARCHITECTURES.items():
         assert can_share(AutoConfig.for_model(name, **fields)) == (name not in SLIDING), name
     assert not can_share(AutoConfig.for_model("qwen3_next"))
+    stretched = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10_000.0}
+    assert not can_share(AutoConfig.for_model("llama", rope_parameters=stretched))
+
+
+def test_short_prompts_before_long_completions_are_run_as_they_are(policy_path: Path, tmp_path: Path) -> None:
+    """Attention after a cache takes no flash kernel, which such rows would miss more than their prompts cost."""
+    trainer = make_trainer(policy_path, tmp_path, GrpoSettings(group=2, prompts_per_step=1, max_tokens=4, beta=0.0))
+    ids, mask = batch([6], [30] * 4, 200)
+    assert read_all(trainer.model, ids, mask, 30, 10_000, share_prompts=True)[3] == 4 * 36
+
+
+def test_a_reference_that_an_aux_run_has_left_its_mark_on(tmp_path: Path) -> None:
+    """`output_router_logits` in config.json asks for a loss over tokens and mask, which differ in length here."""
+    import torch
+
+    from models.checkpoint import load_model
+    from rl.logprobs import completion_logprobs
+    from rl.reference import ModelReference
+
+    write_random("mixtral", tmp_path / "m")
+    model = load_model(tmp_path / "m")
+    model.config.output_router_logits = True
+    ids, mask = batch([7, 5], [6, 3, 4, 9], VOCABULARY)
+    with torch.no_grad():
+        found = completion_logprobs(ModelReference(model, 1.0), ids, mask, 9, batch_tokens=999, share_prompts=True)
+    assert found[0].shape == (8, 9) and found[0].any()
 
 
 def test_the_load_of_the_experts_counts_each_token_that_ran(policy_path: Path, tmp_path: Path) -> None:
