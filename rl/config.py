@@ -263,6 +263,7 @@ def contradictions(s: GrpoSettings) -> Iterator[str]:
                 f"general_share {s.general_share:g} of {batch} prompts is {general} general prompts in every batch: "
                 "change the share or prompts_per_step"
             )
+    yield from _overlap_faults(s)
     if s.router_replay == "r2" and not s.has_old_pass:
         yield (
             "router_replay: r2 replays the pass for the old policy, and with one update per rollout there is none "
@@ -270,18 +271,23 @@ def contradictions(s: GrpoSettings) -> Iterator[str]:
         )
     if s.router_replay == "r3" and resolve_kind(s.engine) != "vllm":
         yield f"router_replay: r3 needs the experts that the rollout chose, which engine: {s.engine} does not give: r2"
-    if s.overlap and not s.corrects:
-        yield "overlap draws with the weights of a batch before: set correction: token_truncate, or leave it out"
-    if s.overlap and 0 < s.save_every <= s.updates_per_rollout < s.steps:
-        yield (
-            f"overlap draws nothing ahead across a checkpoint, and save_every {s.save_every} makes one before each "
-            f"batch: raise it above {s.updates_per_rollout} (minibatches x inner_epochs)"
-        )
-    if s.overlap and s.ratio_weighted_kl:
-        yield "overlap has no ratio that ratio_weighted_kl could weigh the KL with: leave one of them out"
     if s.lora_rank and s.policy.kind == "aux":
         yield f"router: {s.policy} trains the routers, and with lora_rank only the adapter trains: use frozen"
     if s.correction_floor is not None and not s.corrects:
         yield "correction_floor has no correction to bound: set correction (IcePop: token_mask) or drop it"
     if s.correction_floor is not None and s.correction_floor >= s.correction_cap:
         yield f"correction_floor {s.correction_floor:g} is not below correction_cap {s.correction_cap:g}: swap them"
+
+
+def _overlap_faults(s: GrpoSettings) -> Iterator[str]:
+    if not s.overlap:
+        return
+    if not s.corrects:
+        yield "overlap draws with the weights of a batch before: set correction: token_truncate, or leave it out"
+    if 0 < s.save_every <= s.updates_per_rollout < s.steps:
+        yield (
+            f"overlap draws nothing ahead across a checkpoint, and save_every {s.save_every} makes one before each "
+            f"batch: raise it above {s.updates_per_rollout} (minibatches x inner_epochs)"
+        )
+    if s.ratio_weighted_kl:
+        yield "overlap has no ratio that ratio_weighted_kl could weigh the KL with: leave one of them out"

@@ -105,9 +105,8 @@ def train_grpo(
     tokenizer, start = load_tokenizer(model_path), last_checkpoint(scratch, say)
     prompts_ids, dev_ids = ([render_prompt(tokenizer, row, config.template) for row in part] for part in (rows, dev))
     model = _load_policy(config, model_path, seed)
-    length = _check_sizes(model, [*prompts_ids, *dev_ids], config)
+    length, dtype = _check_sizes(model, [*prompts_ids, *dev_ids], config), _engine_dtype(config)
     replay = RouterReplay(model) if config.router_replay != "off" else None
-    dtype = _engine_dtype(config)
     own = None if engine else _make_engine(config, model_path, length, dtype, seed)
     with nullcontext(engine) if own is None else closing(own) as engine:
         canary = _canary(config, model, dtype, prompts_ids, seed)

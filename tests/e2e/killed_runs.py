@@ -25,7 +25,7 @@ def run(folder: str, number: int) -> None:
     pid = os.fork()
     if pid == 0:
         os.chdir(folder)
-        child(number, ["run", "p.yaml"])
+        child(number, "", ["run", "p.yaml"])
     _, status = os.waitpid(pid, 0)
     print(f"ENDED {os.waitstatus_to_exitcode(status)}", flush=True)
 
