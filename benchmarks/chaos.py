@@ -70,7 +70,7 @@ def child(number: int, target: str, arguments: list[str]) -> None:
     are counted from the beginning of stage `target` on."""
     seen = 0
     pid = os.getpid()
-    begun, since = not target, started(Path.cwd())
+    begun, since = not target, recorded(Path.cwd()).get("started")
 
     def watched(operation: Any) -> Any:
         def run(*args: Any, **kwargs: Any) -> Any:
@@ -104,7 +104,7 @@ def attempt(
     number = int(moment) if kind == "operation" else 0
     command = [sys.executable, __file__, "--child", str(number), target, *words]
     environment = {**os.environ, MARK: mark, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
-    since, began, stage = started(folder), time.monotonic(), ""
+    since, began, stage = recorded(folder).get("started"), time.monotonic(), ""
     with (folder.parent / "output.txt").open("w+") as output:
         process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT, env=environment)
         if kind not in ("quiet", "operation"):
@@ -127,27 +127,20 @@ def attempt(
         return Outcome(code, output.read(), seconds, stage or running(folder), orphans(mark))
 
 
-def started(folder: Path) -> Any:
-    """When run.json says that the last run began, None before the first."""
+def recorded(folder: Path) -> dict[str, Any]:
+    """run.json, nothing before the first run."""
     try:
-        return json.loads((folder / "runs/cut/run.json").read_text())["started"]
+        record: dict[str, Any] = json.loads((folder / "runs/cut/run.json").read_text())
     except (OSError, ValueError):
-        return None
+        return {}
+    return record
 
 
 def running(folder: Path, since: Any = None) -> str:
     """The stage that run.json calls running, '' before the first; of a run that began at `since` it is not asked."""
-    stages = records(folder) if since is None or started(folder) != since else {}
+    run = recorded(folder)
+    stages = run.get("stages", {}) if since is None or run.get("started") != since else {}
     return next((name for name, record in stages.items() if record["status"] in ("running", "failed")), "")
-
-
-def records(folder: Path) -> dict[str, dict[str, Any]]:
-    """What run.json says of each stage, nothing before the first."""
-    try:
-        stages: dict[str, dict[str, Any]] = json.loads((folder / "runs/cut/run.json").read_text())["stages"]
-    except (OSError, ValueError):
-        return {}
-    return stages
 
 
 def fill(folder: Path, left: int) -> None:
@@ -296,7 +289,11 @@ class Chaos:
         """Where the next trouble comes: a stage that is not done, or '' for anywhere; and seconds to choose from."""
         if self.walls is None:
             return "", self.longest
-        done = {name for name, record in records(self.folder).items() if record["status"] in ("done", "cached")}
+        done = {
+            name
+            for name, record in recorded(self.folder).get("stages", {}).items()
+            if record["status"] in ("done", "cached")
+        }
         target = self.draw.choice([name for name in self.walls if name not in done] or list(self.walls))
         return target, self.walls[target]
 
@@ -348,7 +345,7 @@ def main() -> int:
             print(outcome.said)
             return 1
         print(f"quiet run: {outcome.seconds:.0f} s", flush=True)
-        walls = {name: record["wall_s"] for name, record in records(folder).items() if record["wall_s"] > 2}
+        walls = {name: record["wall_s"] for name, record in recorded(folder)["stages"].items() if record["wall_s"] > 2}
         chaos = Chaos(folder, arguments.seed, arguments.longest, content(folder), walls if arguments.spread else None)
         kinds = troubles(arguments, chaos.draw)
         while kinds:

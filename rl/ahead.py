@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -13,14 +13,14 @@ T = TypeVar("T")
 class Ahead(Generic[T]):
     """One piece of work at a time, always in the same thread. Who uses what the work uses (the engine) waits first.
 
-    waited: seconds that somebody has waited for the work that was taken last. closed: the work may end itself now.
+    waited: seconds that somebody has waited for the work that was taken last.
     """
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rollout-ahead")
         self._work: Future[T] | None = None
         self._waited = self.waited = 0.0
-        self.closed = False
+        self._closed = False
 
     @property
     def busy(self) -> bool:
@@ -38,6 +38,11 @@ class Ahead(Generic[T]):
             wait([self._work])
         self._waited += time.perf_counter() - began
 
+    def check(self) -> None:
+        """For the work to ask: CancelledError once nobody waits for it any more."""
+        if self._closed:
+            raise CancelledError("nobody waits for this work any more")
+
     def take(self) -> T | None:
         """What was begun last, when it is done; None if nothing was. Raises what the work raised."""
         self.wait()
@@ -47,5 +52,5 @@ class Ahead(Generic[T]):
 
     def close(self) -> None:
         """Wait, and forget what was not taken: an engine must not be closed under a generation."""
-        self.closed = True
+        self._closed = True
         self._thread.shutdown(wait=True, cancel_futures=True)

@@ -75,7 +75,8 @@ class Chunk:
         order = torch.argsort(rest, descending=True, stable=True)
         self.rows = rows[order]
         self.sizes = (rest[order] + int(self._all_rows.prompts[self._examples].max())).tolist()
-        self._owner_of = {int(row): int(owner) for row, owner in zip(rows, owners, strict=True)}
+        self._owner_of = torch.full_like(self._all_rows.starts, -1)
+        self._owner_of[rows] = owners
 
     def read(self, model: Any) -> Read:
         """Run the prompts but for their last tokens."""
@@ -96,15 +97,15 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Read:
-    """Keys and values of U prompts by layer, (U, heads, P, d), their mask (U, P), and the prompt of each row."""
+    """Keys and values of U prompts by layer, (U, heads, P, d), their mask (U, P), and the prompt of each row (B)."""
 
     layers: list[tuple[Tensor, Tensor]]
     mask: Tensor
-    owner_of: dict[int, int]
+    owner_of: Tensor
 
     def before(self, rows: Tensor, inputs: dict[str, Any]) -> dict[str, Any]:
         """`inputs` of some rows' completions, which now come after their prompts."""
-        owners = torch.tensor([self.owner_of[row] for row in rows.tolist()], device=rows.device)
+        owners = self.owner_of[rows]
         past = DynamicCache(ddp_cache_data=[(keys[owners], values[owners]) for keys, values in self.layers])
         mask = torch.cat([self.mask[owners], inputs["attention_mask"]], dim=1)
         return {**inputs, "attention_mask": mask, "past_key_values": past}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,8 +159,7 @@ class Trainer(WholeCheckpoints, GRPOTrainer):
         def draw(chosen: Sequence[int], attempt: int) -> list[Group]:
             """`attempt` 0 is the batch itself, later ones refill it."""
             nonlocal errors
-            if self.ahead.closed:
-                raise CancelledError("nobody waits for this batch any more")
+            self.ahead.check()
             began = time.perf_counter()
             params = SamplingParams(
                 temperature=self.settings.temperature,
@@ -173,8 +171,7 @@ class Trainer(WholeCheckpoints, GRPOTrainer):
             prompts = [self.inputs.prompts_ids[row] for row in chosen]
             rollouts = self.inputs.engine.generate(prompts, params, self.settings.group)
             generated = time.perf_counter()
-            if self.ahead.closed:
-                raise CancelledError("nobody waits for this batch any more")
+            self.ahead.check()
             samples, scored = self.score([self.inputs.rows[row] for row in chosen], rollouts)
             errors += scored.errors
             seconds["generate"] += generated - began
