@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from collections.abc import Sequence
@@ -11,10 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 import typer
 
 from pipelines import cli_rewards, cli_stages, cli_store
+from pipelines.cli_stages import Workdir
 from pipelines.source import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from pipelines.graph import Pipeline
 
 EXAMPLES = """DeepSeek-R1's post-training recipe as one program: one YAML file says which stages, one command runs them.
 
@@ -32,7 +36,6 @@ Every kind of stage is a command too, by the same code path: `r1 sft --help`.
 """
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="the pipeline file (YAML)")]
-Workdir = Annotated[Path, typer.Option(metavar="DIR", help="where runs and the store live")]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="PATH=VALUE", help="change one value of the file, as in stages.cold.with.epochs=3"),
@@ -90,9 +93,8 @@ def run(
 
     with events.reporting(log) as (console, tell):
         pipeline = config.load(file, set_ or ())
-        names = [node.name for node in pipeline.nodes]
-        if until is not None and until not in names:
-            raise ConfigError([f"--until {until}: no such stage ({did_you_mean(until, names)})"])
+        if until is not None:
+            _stage(until, pipeline)
         code = runner.run(pipeline, workdir, console, until=until, listeners=[tell, *trackers(pipeline, workdir)])
         folder = workdir / pipeline.name
         if log == "json":
@@ -102,6 +104,14 @@ def run(
         elif code == runner.DONE:
             _closing_words(folder, console)
     raise typer.Exit(code)
+
+
+def _stage(name: str, pipeline: Pipeline) -> str:
+    """`--until`, checked."""
+    names = [node.name for node in pipeline.nodes]
+    if name not in names:
+        raise ConfigError([f"--until {name}: no such stage ({did_you_mean(name, names)})"])
+    return name
 
 
 def _closing_words(folder: Path, console: Console) -> None:
@@ -116,6 +126,7 @@ def _closing_words(folder: Path, console: Console) -> None:
 @app.command()
 def plan(
     file: File,
+    until: Annotated[str | None, typer.Option(metavar="STAGE", help="plan up to this stage")] = None,
     set_: Set = None,
     workdir: Workdir = Path("runs"),
     hardware: Annotated[
@@ -146,6 +157,8 @@ def plan(
 
     devices = parse_hardware(hardware) if hardware else None
     pipeline = config.load(file, set_ or ())
+    if until is not None:
+        pipeline = pipeline.until(_stage(until, pipeline))
     rows = planning.rows(pipeline, RunFolder(workdir, pipeline.name), Store(workdir / "store"))
     typer.echo(planning.table(rows, hint=devices is None))
     if devices is not None:
@@ -178,7 +191,10 @@ def show(
 
 
 @app.command()
-def report(run: RunName, workdir: Workdir = Path("runs")) -> None:
+def report(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="a run's folder, or its name in the workdir")],
+    workdir: Workdir = Path("runs"),
+) -> None:
     """Render the page of a run again, from what its stages left behind: also of a run that is not finished.
 
     \b
@@ -310,4 +326,12 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         if n > 1:
             print(f"{n} mistakes; nothing was run or created", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename:
+            raise
+        from pipelines.events import discard
+
+        print(f"standard output: {(error.strerror or '').lower()}", file=sys.stderr)
+        discard(sys.stdout)  # what is buffered would fail again at the end of the process
+        sys.exit(1)
     raise AssertionError("typer always exits")

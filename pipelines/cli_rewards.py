@@ -61,7 +61,7 @@ def check(names: Names = None, plugin: Plugins = None) -> None:
         if result.caveat:
             typer.echo(f"     {result.caveat}")
         for problem in result.problems:
-            typer.echo(f"     {problem}")
+            typer.echo(f"     {' '.join(problem.split())}")
     raise typer.Exit(0 if all(result.ok for result in results) else 1)
 
 

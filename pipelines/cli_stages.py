@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import os
 import shutil
+import sys
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -31,11 +32,24 @@ SEQ = "tag:yaml.org,2002:seq"
 
 
 def console() -> Console:
-    """Standard output; wide where it is no terminal, so that lines stay whole in a log."""
+    """Standard output, for as long as it is there; wide where it is no terminal, so that lines stay whole in a log."""
     from rich.console import Console
 
-    made = Console(highlight=False)
-    return made if made.is_terminal or "COLUMNS" in os.environ else Console(highlight=False, width=160)
+    from pipelines.events import Enduring
+
+    file = typing.cast(typing.IO[str], Enduring(sys.stdout))
+    made = Console(file=file, highlight=False)
+    return made if made.is_terminal or "COLUMNS" in os.environ else Console(file=file, highlight=False, width=160)
+
+
+def workdir_of(text: str) -> Path:
+    """The value of `--workdir`. Empty is what an unset shell variable gives, and never the current folder."""
+    if not str(text):
+        raise ConfigError(["--workdir: is empty: name a folder, or leave it out for ./runs"])
+    return Path(text)
+
+
+Workdir = typing.Annotated[Path, typer.Option(parser=workdir_of, metavar="DIR", help="where runs and the store live")]
 
 
 def add_commands(app: typer.Typer, words: Sequence[str]) -> None:
@@ -67,7 +81,9 @@ def command(stage: Stage) -> Callable[..., None]:
     text = f"name of the stage: it enters the seed, so give the pipeline's to get its result [{stage.name}]"
     parameters = [_option("name", str, stage.name, "--name", text, "NAME")]
     parameters.append(_option("seed", str, "0", "--seed", "the pipeline's seed [0]", "N"))
-    parameters.append(_option("workdir", Path, Path("runs"), "--workdir", "where runs and the store are [runs]", "DIR"))
+    parameters.append(
+        _option("workdir", Path, Path("runs"), "--workdir", "where runs and the store are [runs]", "DIR", workdir_of)
+    )
     parameters.append(_option("out", Path | None, None, "--out", "copy the result to this new folder", "DIR"))
     if stage.inputs:
         text = "an input: a folder, such as a stage of a run; repeat for several"
@@ -82,8 +98,10 @@ def command(stage: Stage) -> Callable[..., None]:
     return body
 
 
-def _option(name: str, kind: Any, default: Any, flag: str, text: str, metavar: str) -> inspect.Parameter:
-    option = typer.Option(default, flag, help=text, metavar=metavar, show_default=False)
+def _option(
+    name: str, kind: Any, default: Any, flag: str, text: str, metavar: str, parser: Callable[[str], Any] | None = None
+) -> inspect.Parameter:
+    option = typer.Option(default, flag, help=text, metavar=metavar, show_default=False, parser=parser)
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=kind)
 
 
@@ -146,7 +164,7 @@ def _run(stage: Stage, flags: Mapping[str, Any]) -> int:
     given = {key.removeprefix("with_"): text for key, text in flags.items() if key.startswith("with_")}
     block = {key: _value(stage, key, text, mistakes) for key, text in given.items() if text is not None}
     inputs = _inputs(stage, flags.get("from_") or (), mistakes)
-    entry: dict[str, Any] = {"use": stage.name, "with": _mapping(block)}
+    entry: dict[str, Any] = {"use": stage.name, "with": _mapping(block, f"`r1 {stage.name}`")}
     if inputs.value:
         entry["from"] = inputs
     top: dict[str, Any] = {"name": f"cli-{name}", "seed": _scalar(str(flags["seed"]), "--seed", mistakes)}
@@ -157,7 +175,7 @@ def _run(stage: Stage, flags: Mapping[str, Any]) -> int:
     out: Path | None = flags["out"]
     if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError([f"--out {out}: exists already; name a new folder"])
-    tree = source.tree(top, f"--name {name}")
+    tree = source.tree(top, f"`r1 {stage.name}`")
     pipeline = config.build(tree, mistakes, file=Path(f"r1 {stage.name}"))
     code = runner.run(pipeline, flags["workdir"], console())
     if code == runner.DONE:
@@ -204,10 +222,10 @@ def _text(text: str, flag: str) -> ScalarNode:
     return ScalarNode(STR, text, mark, mark)
 
 
-def _mapping(block: Mapping[str, Node]) -> MappingNode:
+def _mapping(block: Mapping[str, Node], command: str) -> MappingNode:
     """A `with:` node whose keys and values are named after their flags."""
     pairs: list[tuple[Node, Node]] = [(_text(key, f"--{key.replace('_', '-')}"), node) for key, node in block.items()]
-    return MappingNode(MAP, pairs, (head := _text("", "--name")).start_mark, head.end_mark)
+    return MappingNode(MAP, pairs, (head := _text("", command)).start_mark, head.end_mark)
 
 
 def _inputs(stage: Stage, given: Sequence[str], mistakes: Mistakes) -> MappingNode:

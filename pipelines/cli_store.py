@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipelines.cli_stages import Workdir
 from pipelines.source import ConfigError
 
 if TYPE_CHECKING:
+    from pipelines.store import Store
     from pipelines.store_care import Entry
 
 app = typer.Typer(help="List the artifact store, remove what no run uses, check it for damage.", rich_markup_mode=None)
-
-Workdir = Annotated[Path, typer.Option(metavar="DIR", help="where runs and the store live")]
 
 
 @app.command()
@@ -26,10 +27,9 @@ def ls(workdir: Workdir = Path("runs")) -> None:
       r1 store ls
     """
     from pipelines.plan import align
-    from pipelines.store import Store
     from pipelines.store_care import entries, size_text, unused
 
-    found = entries(Store(workdir / "store"), workdir)
+    found = entries(_store(workdir), workdir)
     if not found:
         typer.echo(f"{workdir / 'store'}: empty")
         return
@@ -52,13 +52,12 @@ def gc(
       r1 store gc                      say what would go
       r1 store gc --yes --older-than 7
     """
-    from pipelines.store import Store
     from pipelines.store_care import entries, remove, size_text, unused
 
-    store = Store(workdir / "store")
+    store = _store(workdir)
     limit = time.time() - older_than * 86400
-    with store.alone() as alone:
-        if yes and not alone:
+    with store.alone() if yes else nullcontext(True) as alone:
+        if not alone:
             raise ConfigError([f"{store.root}: a run is using the store; collect when it has ended"])
         going = [entry for entry in unused(entries(store, workdir)) if entry.finished <= limit]
         for entry in going:
@@ -87,12 +86,11 @@ def verify(
       r1 store verify
       r1 store verify --fix
     """
-    from pipelines.store import Store
     from pipelines.store_care import damaged, entries, remove
 
-    store = Store(workdir / "store")
-    with store.alone() as alone:
-        if fix and not alone:
+    store = _store(workdir)
+    with store.alone() if fix else nullcontext(True) as alone:
+        if not alone:
             raise ConfigError([f"{store.root}: a run is using the store; repair it when the run has ended"])
         found = [entry for entry in entries(store, workdir) if entry.kind == "artifact"]
         wrong = damaged(found)
@@ -103,6 +101,15 @@ def verify(
     state = "removed; the next run makes them again" if fix and wrong else "damaged"
     typer.echo(f"{len(found)} artifacts, {len(wrong)} {state}")
     raise typer.Exit(1 if wrong and not fix else 0)
+
+
+def _store(workdir: Path) -> Store:
+    """The store of a workdir. Without one, a slip in `--workdir` would look like a store in good health."""
+    from pipelines.store import Store
+
+    if not (workdir / "store").is_dir():
+        raise ConfigError([f"{workdir / 'store'}: no such store: `r1 run` makes one; another place is --workdir DIR"])
+    return Store(workdir / "store")
 
 
 def _age(entry: Entry) -> str:

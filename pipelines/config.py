@@ -63,6 +63,8 @@ def _name(entry: tuple[Node, Node] | None, file: Path, mistakes: Mistakes) -> st
     node = entry[1]
     if not isinstance(node, ScalarNode) or not FOLDER.fullmatch(node.value) or node.value in TAKEN:
         hint = "letters, digits, '.', '_' and '-': it names the run's folder, for example r1-tiny"
+        if isinstance(node, ScalarNode) and node.value in TAKEN:
+            hint = "a folder of that name is beside the runs: choose another one"
         mistakes.add(node, "name", f"not usable as a name: {source.describe(node)}", hint)
         return "invalid"
     return str(node.value)
@@ -89,7 +91,7 @@ def _plugins(entry: tuple[Node, Node] | None, base: Path, mistakes: Mistakes) ->
         if not isinstance(node, ScalarNode) or not node.value:
             mistakes.add(node, path, f"must be a Python file, not {source.describe(node)}", "such as ./my_rewards.py")
             continue
-        start = Path.cwd() if node.start_mark.name.startswith("--") else base
+        start = Path.cwd() if source.typed(node) else base
         file = (start / source.expanded(node.value)).resolve()
         if node.value in found:
             mistakes.add(node, path, f"{node.value} is listed twice", "name it once")
@@ -123,6 +125,10 @@ def _trackers(entry: tuple[Node, Node] | None, mistakes: Mistakes) -> tuple[str,
 def _stages(
     root: Node, entry: tuple[Node, Node] | None, base: Path, rewards: Mapping[str, Path], mistakes: Mistakes
 ) -> tuple[StageNode, ...]:
+    if entry is not None and not isinstance(entry[1], MappingNode) and not source.is_null(entry[1]):
+        what = f"must be a mapping from names to stages, not {source.describe(entry[1])}"
+        mistakes.add(entry[1], "stages", what, "for example {base: {use: model}}")
+        return ()
     if entry is None or not isinstance(entry[1], MappingNode) or not entry[1].value:
         mistakes.add(entry[1] if entry else root, "stages", "no stages", "for example {base: {use: model}}")
         return ()
@@ -134,7 +140,9 @@ def _stages(
     plugins_ok = len(rewards) == len(listed) and edges.load_rewards(rewards, listed, mistakes)
     for name, (key, node) in named.items():
         if not STAGE_NAME.fullmatch(name):
-            mistakes.add(key, f"stages.{name}", "not usable as a stage name", "letters, digits, '_' and '-'")
+            mistakes.add(
+                key, f"stages.{name}", "not usable as a stage name", "letters, digits, '_' and '-', a letter first"
+            )
         kinds[name] = _kind(name, key, node, mistakes)
     for name, (key, node) in named.items():
         stage = kinds[name]
@@ -206,7 +214,8 @@ def _config(
         explain(error, stage.config, block, key, path, mistakes)
         return None
     for message in stage.check(config) if stage.check else ():
-        mistakes.add(block or key, path, message)
+        told = source.entries(block).get(message.partition(" ")[0].rstrip(":")) if block is not None else None
+        mistakes.add(told[1] if told else block or key, path, message)  # where the value stands, if the file has it
     for file in stage.files(config) if stage.files else ():
         if not (base / source.expanded(file)).exists():
             mistakes.add(

@@ -46,7 +46,7 @@ def connect(named: Named, kinds: Kinds, base: Path, mistakes: Mistakes) -> dict[
             if slot.name in given:
                 found[name][slot.name] = _refs(slot, given[slot.name][1], f"{path}.{slot.name}", kinds, base, mistakes)
             elif not slot.optional and slot.name not in meant:
-                typed = block_key.start_mark.name.startswith("--")  # a command's flags, not a file's lines
+                typed = source.typed(block_key)
                 hint = f"--from {slot.name}=FOLDER" if typed else _candidates(slot.type, kinds, name) or _example(stage)
                 mistakes.add(block_key, "" if typed else path, f"missing input `{slot.name}` ({_wanted(slot)})", hint)
     return found
@@ -66,7 +66,7 @@ def _refs(slot: Input, node: Node, path: str, kinds: Kinds, base: Path, mistakes
         mistakes.add(node, path, f"is empty; it takes {_wanted(slot)}")
     refs = [_ref(slot, label, item, path, kinds, base, mistakes) for label, item in pairs]
     good = [ref for ref in refs if ref is not None]
-    labels = [ref.label for ref in good]
+    labels = [None if ref is None else ref.label for ref in refs]
     for i, (ref, (_, item)) in enumerate(zip(refs, pairs, strict=True)):
         if slot.shape == "dict" and ref is not None and ref.label in labels[:i]:
             mistakes.add(item, path, f"two inputs are called {ref.label}", "give names: {first: ..., second: ...}")
@@ -84,7 +84,7 @@ def _ref(
         return None
     text = str(node.value)
     if text.startswith(PATH_STARTS):
-        start = Path.cwd() if node.start_mark.name.startswith("--") else base
+        start = Path.cwd() if source.typed(node) else base
         folder = (start / source.expanded(text)).resolve()
         found = locate(folder, slot.type)
         if found is None:

@@ -53,7 +53,7 @@ class JsonLines:
         line = json.dumps({"event": event["event"], "time": round(time.time(), 3), **_finite(event)}, default=str)
         try:
             print(line, file=self._file, flush=True)
-        except BrokenPipeError:  # nobody reads any more: no reason to lose the run
+        except OSError:  # nobody reads any more, or the disk is full: no reason to lose the run
             self._file = None
 
 
@@ -64,6 +64,40 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+class Enduring:
+    """Standard output for a run's lines. When it is gone (`| head`, a full disk) the run goes on and writes to nowhere.
+
+    With the file descriptor, so that what libraries and child processes print, and what is still buffered at the end
+    of the process, goes there too.
+    """
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        try:
+            return self._file.write(text)
+        except OSError:
+            discard(self._file)
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._file.flush()
+        except OSError:
+            discard(self._file)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+def discard(file: IO[str]) -> None:
+    """Whatever is written to this file from now on goes nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, file.fileno())
+    os.close(nowhere)
 
 
 @contextmanager

@@ -56,6 +56,7 @@ def parse_hardware(text: str) -> Hardware:
     """`8xh800`, `h100`, `2xcpu`. ConfigError names the devices that are known."""
     match = re.fullmatch(r"(?:([1-9]\d*)x)?([a-z][a-z0-9]*)", text.strip().lower())
     if match is None or match[2] not in DEVICES:
-        hint = did_you_mean(match[2] if match else text, DEVICES)
+        bare = re.sub(r"^\d+x", "", text.strip().lower())
+        hint = "the count begins at 1" if bare in DEVICES else did_you_mean(bare, DEVICES)
         raise ConfigError([f"--hardware {text}: write COUNTxDEVICE, as in 8xh800 ({hint})"])
     return Hardware(match[2], int(match[1] or 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ from pipelines.source import ConfigError
 from pipelines.store import Made, held, read_made, write_json
 
 RUN = "run.json"
+LOCK = ".lock"
 COMPLETE = ("done", "cached")
 
 
@@ -67,11 +69,34 @@ class RunFolder:
 
         if not os.access(self.path, os.W_OK):
             raise ConfigError([f"{self.path}: nothing can be written there: choose another --workdir"])
-        with held(self.path / ".lock", taken):
+        with held(self.path / LOCK, taken):
             yield
 
+    @property
+    def died(self) -> bool:
+        """Whether the record says that the run goes on, and no process is running it: it was killed."""
+        if self.content.get("status") != "running":
+            return False
+        try:
+            with (self.path / LOCK).open() as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        return True
+
     def begin(self, pipeline: Pipeline) -> None:
-        """Start the records of a run: every stage of the file is pending until this run has looked at it."""
+        """Start the records of a run: every stage of the file is pending until this run has looked at it.
+
+        Raises:
+            ConfigError: where the link to a stage's artifact goes is something else.
+        """
+        for place in (self.path / node.name for node in pipeline.nodes):
+            if place.exists() and not place.is_symlink():
+                raise ConfigError(
+                    [f"{place}: is in the way of the stage's link: move it away, r1 did not put it there"]
+                )
         old = self.content.get("stages", {})
         stages = {node.name: self._fresh(node, old.get(node.name, {})) for node in pipeline.nodes}
         self.content = {

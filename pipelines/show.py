@@ -17,6 +17,7 @@ from pipelines.run_folder import RUN, RunFolder
 from pipelines.source import ConfigError, did_you_mean
 from pipelines.store import flaw_in
 
+DIED = "died"  # run.json says running, but no process has the run
 SHOWN = ("funnel.json", "scores.json")  # what is read beside the manifest
 
 
@@ -27,7 +28,8 @@ def find(text: str, workdir: Path) -> tuple[Path, str]:
         ConfigError: there is no such run or stage.
     """
     given = Path(text)
-    for path in (given, workdir / given):
+    places = (given, workdir / given) if text.startswith((".", "~")) else (workdir / given, given)
+    for path in places:
         if (path / RUN).is_file():
             if not RunFolder(path.parent, path.name).content:
                 raise ConfigError([f"{path / RUN}: damaged or empty: the same `r1 run` writes it again"])
@@ -37,6 +39,9 @@ def find(text: str, workdir: Path) -> tuple[Path, str]:
             if path.name not in stages:
                 raise ConfigError([f"{text}: the run has no stage {path.name} ({did_you_mean(path.name, stages)})"])
             return path.parent, path.name
+    inside = sorted(str(p.parent) for p in given.glob(f"*/{RUN}"))
+    if inside:
+        raise ConfigError([f"{text}: is a workdir: name a run in it ({', '.join(inside[:3])})"])
     known = sorted(p.parent.name for p in workdir.glob(f"*/{RUN}"))
     hint = did_you_mean(given.name, known) or f"there are no runs in {workdir}"
     raise ConfigError([f"{text}: no such run ({hint})"])
@@ -48,7 +53,10 @@ def content(folder: Path, stage: str = "") -> dict[str, Any]:
     With a stage: that stage's part alone. `scores` is {model: {"pass@1": ..., "ci95": [low, high], "families": ...}};
     where two eval stages score a model of one name, the later stage's numbers are there, and both below `stages`.
     """
-    record = RunFolder(folder.parent, folder.name).content
+    run = RunFolder(folder.parent, folder.name)
+    record = run.content
+    if run.died:
+        record = {**record, "status": DIED, "stages": {name: _died(e) for name, e in record["stages"].items()}}
     stages: dict[str, Any] = {}
     scores: dict[str, Any] = {}
     for name, entry in record.get("stages", {}).items():
@@ -74,6 +82,11 @@ def content(folder: Path, stage: str = "") -> dict[str, Any]:
     return {**record, "stages": stages, "scores": scores}
 
 
+def _died(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A stage's record, of a run that no process is running any more."""
+    return {**entry, "status": DIED} if entry["status"] == "running" else dict(entry)
+
+
 def run_text(run: Mapping[str, Any]) -> str:
     """A run as a few lines: status, a line per stage, a line per scored model."""
     rows: list[Sequence[str]] = [("stage", "use", "status", "time", "numbers")]
@@ -81,7 +94,8 @@ def run_text(run: Mapping[str, Any]) -> str:
         numbers = entry.get("error") or _numbers(entry.get("manifest", {}).get("metrics", {}))
         seconds = entry.get("wall_s") if "manifest" in entry else None
         rows.append((name, entry["use"], entry["status"], "" if seconds is None else duration(seconds), numbers))
-    parts = [f"{run['name']}: {run['status']} (seed {run['seed']}, from {run['file']})", align(rows)]
+    ended = f"{DIED}: the same `r1 run` goes on from there" if run["status"] == DIED else run["status"]
+    parts = [f"{run['name']}: {ended} (seed {run['seed']}, from {run['file']})", align(rows)]
     told = {name: entry for name, entry in run["stages"].items() if _scored(entry.get("scores", {}))}
     for name, entry in told.items():
         parts += _score_tables(_scored(entry["scores"]), entry["protocol"], name if len(told) > 1 else "model")

@@ -55,7 +55,7 @@ class Mistakes:
         """`what` is wrong at `path` (dotted, '' for the whole file); `hint` goes into brackets at the end."""
         place = where(node) if node is not None else ""
         text = ": ".join(part for part in (place, path, what) if part) + (f" ({hint})" if hint else "")
-        flag = node is not None and node.start_mark.name.startswith("--")
+        flag = node is not None and typed(node)
         line = node.start_mark.line if node is not None else -1
         if (flag, line, text) not in self._found:
             self._found.append((flag, line, text))
@@ -70,9 +70,14 @@ class Mistakes:
 
 
 def where(node: Node) -> str:
-    """`file:line` of a node, or the flag that set it."""
+    """`file:line` of a node, or the flag or command that set it."""
     mark = node.start_mark
-    return str(mark.name) if mark.name.startswith("--") else f"{mark.name}:{mark.line + 1}"
+    return str(mark.name) if typed(node) else f"{mark.name}:{mark.line + 1}"
+
+
+def typed(node: Node) -> bool:
+    """Whether a node comes from the command line (`--seed`, `` `r1 sft` ``) and not from a file."""
+    return str(node.start_mark.name).startswith(("--", "`r1 "))
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -20,6 +20,7 @@ from typing import IO, Any
 from models.sealed import DIGEST, content_flaw, contents, intact, signed, size_flaw
 from pipelines.artifacts import KINDS, MARKS, Artifact
 from pipelines.keys import MANIFEST, Identity, files_of, tree_digest
+from pipelines.source import ConfigError
 
 FORMAT = 2  # 1 had no digest of the manifest itself
 
@@ -77,8 +78,16 @@ class Store:
 
     @contextmanager
     def shared(self) -> Iterator[None]:
-        """Use the store: runs do so together, while nothing may be removed from it."""
-        (self.root / ".locks").mkdir(parents=True, exist_ok=True)
+        """Use the store: runs do so together, while nothing may be removed from it.
+
+        Raises:
+            ConfigError: there can be no such folder.
+        """
+        try:
+            (self.root / ".locks").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            what = (error.strerror or str(error)).lower()
+            raise ConfigError([f"{self.root}: no store can be there ({what}): choose another --workdir"]) from error
         with (self.root / ".locks" / "store").open("a") as file:
             fcntl.flock(file, fcntl.LOCK_SH)
             _open_locks.add(file)
@@ -90,11 +99,12 @@ class Store:
     @contextmanager
     def alone(self) -> Iterator[bool]:
         """Whether no run uses the store; while it yields True none can begin."""
-        if not self.root.is_dir():
-            yield True
-            return
-        (self.root / ".locks").mkdir(exist_ok=True)
-        with (self.root / ".locks" / "store").open("a") as file:
+        try:
+            (self.root / ".locks").mkdir(exist_ok=True)
+            file = (self.root / ".locks" / "store").open("a")
+        except OSError as error:
+            raise ConfigError([f"{self.root}: cannot be written: {(error.strerror or str(error)).lower()}"]) from error
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -81,6 +81,14 @@ def _ending(record: StageRecord) -> Iterator[Finding]:
             record.error,
             "r1 store verify --fix removes it, r1 run makes it again",
         )
+    if record.status in ("running", "interrupted"):
+        told = "was interrupted" if record.status == "interrupted" else "is running, or its process was killed"
+        yield Finding(
+            record.name,
+            "has not ended",
+            f"it {told}",
+            "what is below is of an unfinished stage; the same r1 run goes on",
+        )
     if record.status == "stopped":
         yield Finding(
             record.name,

@@ -3,6 +3,7 @@
 A cases file is JSON Lines. `expected` is true or false ("pass" or "fail"); `kind`, `group` and `contested` are
 optional. What else a case holds is up to the reward: a package `rewards.NAME` brings `rewards/NAME/audit.py` with
 
+    NEEDS                           names of fields, each a tuple of which a case must have one
     judge(case) -> bool | None      the verdict; raises where the grader itself failed
     shown(case) -> str              one line that lets a person find the case
     kind(case) -> str               the row of the table it counts in
@@ -59,7 +60,8 @@ def read_cases(path: Path) -> list[dict[str, Any]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise RewardError(f"{path}: cannot be read: {error}") from error
+        what = (error.strerror or str(error)).lower() if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise RewardError(f"{path}: cannot be read: {what}") from error
     cases = []
     for line, content in enumerate(text.split("\n"), start=1):
         if not content.strip():
@@ -90,13 +92,14 @@ def audit(
     settings: those of the reward, checked; each case takes them along as `settings`.
 
     Raises:
-        RewardError: an unknown reward, a wrong setting, or a plugin that does not load.
+        RewardError: an unknown reward, a wrong setting, a plugin that does not load, or a case without a field.
     """
     load_plugins(plugins)
     chosen = get(name).configure(settings or {})
+    adapter = _adapter(name)
+    _check_fields(cases, adapter.NEEDS)
     cases = [{**case, "settings": chosen} for case in cases]
     paths = [str(Path(path).expanduser().resolve()) for path in plugins]
-    adapter = _adapter(name)
     outcomes: list[Any] = [None] * len(cases)
     wall_s = patience({name: chosen}, 10 * timeout_s)
     pool = WorkerPool("rewards.audit:make_judge", (name, paths), timeout_s=timeout_s, wall_s=wall_s)
@@ -104,6 +107,13 @@ def audit(
         for index, outcome in running:
             outcomes[index] = outcome
     return [_judged(case, outcome, adapter) for case, outcome in zip(cases, outcomes, strict=True)]
+
+
+def _check_fields(cases: Sequence[Mapping[str, Any]], needs: Sequence[Sequence[str]]) -> None:
+    for place, case in enumerate(cases, start=1):
+        for names in needs:
+            if not any(name in case for name in names):
+                raise RewardError(f"case {place}: needs `{'` or `'.join(names)}` (it has {', '.join(case)})")
 
 
 def _judged(case: Mapping[str, Any], outcome: Any, adapter: Any) -> Judged:
@@ -123,6 +133,8 @@ def _judged(case: Mapping[str, Any], outcome: Any, adapter: Any) -> Judged:
 
 class _AnyReward:
     """The adapter of a reward that brings none."""
+
+    NEEDS = (("completion",),)
 
     def __init__(self, name: str) -> None:
         self.reward = get(name)

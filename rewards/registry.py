@@ -11,6 +11,7 @@ import importlib.util
 import inspect
 import math
 import sys
+import traceback
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -178,6 +179,8 @@ def reward(
 def _make(
     function: RewardFunction, name: str, cases: Sequence[tuple[Any, ...]], group: bool, check: SettingsCheck | None
 ) -> Reward:
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise RewardError(f"reward {name!r} is async; rewards are plain functions: write `def`, not `async def`")
     hints = typing.get_type_hints(function)
     knobs: dict[str, Knob] = {}
     positional = 0
@@ -272,14 +275,24 @@ def _load_file(path: Path) -> tuple[Reward, ...]:
         exec(compile(key[1], str(path), "exec", dont_inherit=True), module.__dict__)
     except RewardError:
         raise
-    except Exception as error:
-        raise RewardError(f"reward file {path} failed to load: {error!r}") from error
+    except (Exception, SystemExit) as error:  # a file that says sys.exit() must not end r1 as if all were well
+        raise RewardError(f"reward file {path} failed to load: {_what_failed(error, path)}") from error
     finally:
         _COLLECTING.pop()
     if not made:
         raise RewardError(f"reward file {path} registers no reward: decorate a function with @reward")
     _LOADED_FILES[key] = tuple(made)
     return tuple(made)
+
+
+def _what_failed(error: BaseException, path: Path) -> str:
+    """`line 3: ValueError: what it says` on one line: the last line of the file that was being run."""
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        return f"line {error.lineno}: {type(error).__name__}: {error.msg}"
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+    told = f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")
+    return f"line {lines[-1]}: {told}" if lines else told
 
 
 def get(name: str) -> Reward:

@@ -13,6 +13,8 @@ from typing import Any
 from rewards.code.run import run
 from rewards.code.types import InfrastructureError
 
+NEEDS = (("code", "solution"), ("tests",))
+
 
 def judge(case: Mapping[str, Any]) -> bool:
     """Whether the submission passes all tests.

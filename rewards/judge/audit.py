@@ -11,9 +11,11 @@ from typing import Any
 from rewards.registry import get
 from rollout.types import Sample
 
+NEEDS = (("completion",),)
+
 
 def judge(case: Mapping[str, Any]) -> bool | None:
-    """Whether the judge gives at least half of the points; a KeyError names a missing field.
+    """Whether the judge gives at least half of the points.
 
     Raises:
         JudgeError: the judge gave no verdict.

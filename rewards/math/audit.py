@@ -7,9 +7,11 @@ from typing import Any
 
 from rewards.math.verify import verify
 
+NEEDS = (("gold",), ("completion",))
+
 
 def judge(case: Mapping[str, Any]) -> bool | None:
-    """The verdict of `verify` on one case; a KeyError names a missing field."""
+    """The verdict of `verify` on one case."""
     return verify(str(case["gold"]), str(case["completion"]))
 
 

@@ -93,7 +93,7 @@ def r1(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
 def test_a_missing_field_and_a_misspelt_reward(tmp_path):
     written(tmp_path / "cases.jsonl", [{"expected": True, "completion": "7"}])
     done = r1("rewards", "audit", "math", "--cases", "cases.jsonl", cwd=tmp_path)
-    assert done.returncode == 0 and "error all" in done.stdout and "KeyError: 'gold'" in done.stdout
+    assert (done.returncode, done.stderr) == (2, "case 1: needs `gold` (it has expected, completion)\n")
     done = r1("rewards", "audit", "maths", "--cases", "cases.jsonl", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "") and "did you mean 'math'" in done.stderr
 

@@ -110,7 +110,7 @@ def test_plugins_load_once_and_errors_name_the_file(tmp_path):
         load_plugins([empty])
     broken = tmp_path / "broken.py"
     broken.write_text("import nothing_like_this\n")
-    with pytest.raises(RewardError, match=r"broken\.py failed to load: ModuleNotFoundError"):
+    with pytest.raises(RewardError, match=r"broken\.py failed to load: line 1: ModuleNotFoundError"):
         load_plugins([broken])
 
 
