@@ -198,7 +198,7 @@ def _short(text: str) -> str | None:
     if segments and (len(segments) == 1 or not text[segments[-1].end() :].strip(" .")) and text[:1].isalpha():
         return _segment(segments[-1])
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    prose = len(PROSE.findall(WRAPPED.sub("", lines[-1]))) if lines else 0
+    prose = len(PROSE.findall(WRAPPED.sub("", lines[-1]))) if lines and " " in lines[-1] else 0  # AB:BC=2:3 is none
     says_number = prose >= 2 and QUANTITY.search(lines[-1]) is not None and CONCLUSION.search(lines[-1]) is not None
     if text[:1] not in "\\$" and (prose >= 4 or says_number):
         return None if QUANTITY.search(lines[-1]) or len(lines) > 1 else text

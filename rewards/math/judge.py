@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from rewards.math import texts
+from rewards.math.assignments import assigned, is_chain, may_be_tuple, roots
 from rewards.math.expressions import same_expression
 from rewards.math.families import same_family, same_residue, without_parameter
 from rewards.math.matrices import entries, matrix, unit_vectors, vector
@@ -22,6 +23,8 @@ from rewards.math.parse import tree_of
 from rewards.math.relations import same_relations
 from rewards.math.sets import same_set
 from rewards.math.structure import (
+    LAND,
+    LOR,
     bracketed,
     relation,
     rows_of_cases,
@@ -34,7 +37,6 @@ from rewards.math.value import same_value
 
 FORMULA = re.compile(r"[\\\d^*/+=]")
 POINT = re.compile(r"^[A-Z]'?\s*=?\s*(?=\()")
-LAND, LOR = re.compile(r"\\land(?![a-zA-Z])"), re.compile(r"\\lor(?![a-zA-Z])")
 DEEPEST = 6
 MOST_ITEMS = 200
 STRICT = {"%", "deg", "$", "€", "£"}  # a bare number beside one of these is compared, and then the verdict stands
@@ -69,7 +71,7 @@ def _same(gold: str, answer: str, depth: int) -> bool:
     if squeezed(gold) == squeezed(answer):
         return True
     gold, answer = strip_outer(gold), strip_outer(answer)
-    for layer in (_spelt, _kinds, _cases, _sets, _parameters, _logic, _lists, _relations, _matrices, _brackets, _units):
+    for layer in LAYERS:
         verdict = layer(gold, answer, depth)
         if verdict is not None:
             return verdict
@@ -180,6 +182,47 @@ def _value_of(text: str) -> str:
     return found.parts[-1] if found is not None and found.named else text
 
 
+def _named(gold: str, answer: str, depth: int) -> bool | None:
+    """`x = 2, y = 3`, `(x, y) = (2, 3)`, `x = y = 2`: by name where both sides name, else in the order written."""
+    left, right = assigned(gold), assigned(answer)
+    if left is None and right is None:
+        return _roots(gold, answer, depth)
+    if left is not None and right is not None:
+        mine, theirs = dict(left), dict(right)
+        if len(mine) == len(theirs) == 1:
+            return None
+        if mine.keys() == theirs.keys():
+            return all(_same(value, theirs[name], depth + 1) for name, value in mine.items())
+        if is_chain(gold) and is_chain(answer) and _linked(mine) == _linked(theirs):
+            return True
+        return _roots(gold, answer, depth) if len(mine) == len(theirs) else False
+    named, other = (left, answer) if left is not None else (right, gold)
+    if named is None or len(named) == 1:
+        return None
+    values, items = [value for _, value in named], split_top(other)
+    if len(items) == 1 and is_chain(gold if left is not None else answer):
+        items = _tuple(other) or []
+    elif len(items) == 1 or any(relation(item) is not None for item in items):
+        return _roots(gold, answer, depth)
+    by_name = [value for _, value in sorted(named)]
+    return any(
+        _all_same(*((order, items) if left is not None else (items, order)), depth) for order in (values, by_name)
+    )
+
+
+def _linked(chain: dict[str, str]) -> set[str]:
+    """All that `a = b = c` says to be equal."""
+    return chain.keys() | set(map(squeezed, chain.values()))
+
+
+def _roots(gold: str, answer: str, depth: int) -> bool | None:
+    """`x = 1 or x = 2` is `x_1 = 1, x_2 = 2`."""
+    left, right = roots(gold), roots(answer)
+    if left is None or right is None:
+        return None
+    return _match(left[1], right[1], depth) if left[0] == right[0] else None
+
+
 def _lists(gold: str, answer: str, depth: int) -> bool | None:
     """`1, 2` and `\\pm 2`: bare lists, in any order; a tuple may answer a list in its order and the other way."""
     golds, answers = split_top(gold), split_top(answer)
@@ -191,12 +234,15 @@ def _lists(gold: str, answer: str, depth: int) -> bool | None:
         return _match(_completed(golds), _completed(answers), depth)
     listed, single = (golds, answer) if len(golds) > 1 else (answers, gold)
     found_relation = relation(single)
-    if found_relation is not None and found_relation.signs == ["\\in"]:
+    member = found_relation is not None and found_relation.signs == ["\\in"]
+    if found_relation is not None and member:
         single = found_relation.parts[1]
     inside = bracketed(single)
     if inside is not None and inside.brackets == "{}":
         return _match(golds, inside.items, depth) if listed is golds else _match(inside.items, answers, depth)
     if inside is not None and inside.brackets in ("()", "[]"):
+        if member or not may_be_tuple(gold if listed is golds else answer, inside.brackets, is_gold=listed is golds):
+            return False
         ordered = _by_name(listed)
         pairs = (ordered, inside.items) if listed is golds else (inside.items, ordered)
         return _all_same(*pairs, depth)
@@ -328,3 +374,8 @@ def _units(gold: str, answer: str, depth: int) -> bool | None:
     if "deg" in symbols and "\\pi" in left + right:
         return _same(*((f"({left})*\\pi/180", right) if unit else (left, f"({right})*\\pi/180")), depth + 1)
     return False if symbols & STRICT else None
+
+
+LAYERS = (
+    _spelt, _kinds, _cases, _sets, _parameters, _logic, _named, _lists, _relations, _matrices, _brackets, _units,
+)  # fmt: skip

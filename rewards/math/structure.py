@@ -12,7 +12,9 @@ SIGN = re.compile(r"\\(?:le|ge|ne|approx|in|to|equiv|sim|mapsto|Rightarrow|impli
 TURNED = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le", "=": "=", "\\ne": "\\ne"}
 SEPARATOR = re.compile(r"[,;]?\s*\x01\s*(?:,\s*)?(?:and|or)\s*\x02|[,;]?\s*(?<![a-zA-Z\\])(?:and|or)(?![a-zA-Z])|[,;]")
 LISTING = re.compile(r"[,;]|pm|mp|or|and")
+LAND, LOR = re.compile(r"\\land(?![a-zA-Z])"), re.compile(r"\\lor(?![a-zA-Z])")
 CUP = re.compile(r"\\cup(?![a-zA-Z])|(?<=[)\]])\s*[uU]\s*(?=[(\[])")
+COORDINATE = r"(?:[a-zA-Z]{1,2}|\\[a-zA-Z]+\s*)(?:\s*_\s*(?:\{\s*\w+\s*\}|\w))?"
 NAME = re.compile(
     "|".join((
         r"[a-zA-Z]{1,3}'{0,3}",  # x, AB, y''
@@ -25,9 +27,9 @@ NAME = re.compile(
         r"\|\s*[a-zA-Z]{1,2}\s*\|",  # |z|, |AB|
         r"[a-zA-Z](?:\s*\+\s*[a-zA-Z])+",  # m + n
         r"\\(?:overline|bar|lim|int|sum|prod|det)(?![a-zA-Z]).*",
-        r"\(\s*[a-zA-Z](?:\s*,\s*[a-zA-Z])+\s*\)",  # (x, y)
+        rf"\(\s*{COORDINATE}(?:\s*,\s*{COORDINATE})+\s*\)",  # (x, y), (r, \theta), (x_1, x_2), (AB, CD)
         r"\x01[^\x01\x02]+\x02|[a-zA-Z]['a-zA-Z ]{3,40}",  # words
-        r"[a-zA-Z](?:_\{?\w\}?)?\s*:\s*[a-zA-Z](?:_\{?\w\}?)?",  # V_1 : V_2
+        r"[a-zA-Z]{1,3}(?:_\{?\w\}?)?(?:\s*:\s*[a-zA-Z]{1,3}(?:_\{?\w\}?)?)+",  # V_1 : V_2, AB : BC
     ))
 )  # fmt: skip
 NOT_NAMES = {"e", "i", "\\pi", "\\infty", "\\emptyset"}
@@ -88,13 +90,29 @@ def _split(text: str, pattern: re.Pattern[str]) -> tuple[list[str], list[str]]:
 
 @lru_cache(maxsize=1024)
 def _listed(text: str) -> tuple[str, ...]:
-    parts, _ = _split(text, SEPARATOR)
+    parts, _ = _split(_logical(text), SEPARATOR)
     items = [part for i, part in enumerate(parts) if part or 0 < i < len(parts) - 1 or len(parts) == 1]
     if len(items) == 1 and ("\\pm" in text or "\\mp" in text) and len(text) < 300:
         upper = text.replace("\\pm", "+").replace("\\mp", "-")
         lower = text.replace("\\pm", "-").replace("\\mp", "+")
         return upper.lstrip("+ "), lower.lstrip("+ ")
     return tuple(items)
+
+
+def _logical(text: str) -> str:
+    """`x = 1 \\lor x = 2` in words; `p \\lor q` is a formula and stays."""
+    if "\\l" not in text:
+        return text
+    for sign, word in ((LOR, "or"), (LAND, "and")):
+        parts, found = _split(text, sign)
+        if found and all(SIGN.search(part) for part in parts):
+            text = f"\x01{word}\x02".join(parts)
+    return text
+
+
+def says_or(text: str) -> bool:
+    """Whether the items of a list are alternatives."""
+    return "or" in text and any("or" in found for found in _split(_logical(text), SEPARATOR)[1])
 
 
 def split_at(text: str, pattern: re.Pattern[str]) -> list[str]:
@@ -129,13 +147,33 @@ def bracketed(text: str) -> Bracketed | None:
 def strip_outer(text: str) -> str:
     """Without parentheses or braces around a single item, however many."""
     text = text.strip()
-    while len(text) > 2 and text[0] + text[-1] in ("()", "{}"):
-        inner = text[1:-1]
-        depths = _depths(inner)
-        if min(depths) < 0 or (len(split_top(inner)) > 1 and "\\begin" not in inner):
-            return text
-        text = inner.strip()
-    return text
+    if len(text) < 3 or text[0] + text[-1] not in ("()", "{}"):
+        return text
+    closing = _closing(text)
+    start, end = 0, len(text)
+    outer = start, end
+    while end - start > 2 and text[start] + text[end - 1] in ("()", "{}") and closing.get(start) == end - 1:
+        outer = start, end
+        start, end = start + 1, end - 1
+        while start < end and text[start].isspace():
+            start += 1
+        while start < end and text[end - 1].isspace():
+            end -= 1
+    inner = text[start:end]
+    listed = len(split_top(inner)) > 1 and "\\begin" not in inner
+    return text[outer[0] : outer[1]] if listed else inner
+
+
+def _closing(text: str) -> dict[int, int]:
+    """Where the bracket that opens here closes, of whatever kind (intervals mix them)."""
+    closing: dict[int, int] = {}
+    opened: list[int] = []
+    for i, char in enumerate(text):
+        if char in "([{":
+            opened.append(i)
+        elif char in ")]}" and opened:
+            closing[opened.pop()] = i
+    return closing
 
 
 LEADING_WORDS = re.compile(

@@ -1,0 +1,47 @@
+"""Answers with a shape: lists beside intervals, names and values, chains, families, vectors, marked golds."""
+
+import pytest
+
+from rewards.math import verify
+
+ASSIGNMENTS_SAME = [
+    ("(2,3)", "2,3"), ("(3,-4)", "3,-4"), ("[1,2,3]", "1,2,3"), ("(2,3)", "x=2, y=3"), ("x=2,y=3", "(2,3)"),
+    ("(x,y)=(2,3)", "x=2, y=3"), ("(x,y)=(2,3)", "y=3, x=2"), ("(x,y)=(2,3)", r"x=2\text{ and }y=3"),
+    ("(x,y)=(2,3)", r"\begin{cases}x=2\\y=3\end{cases}"), ("(a,b,c)=(1,2,3)", "a=1,b=2,c=3"),
+    ("a=3,b=4", "(a,b)=(3,4)"), ("a=3,b=4", "(b,a)=(4,3)"), ("(x,y)=(2,3)", "2,3"),
+    (r"(r,\theta)=(2,\pi/3)", r"(2,\pi/3)"), (r"(r,\theta)=(2,\pi/3)", r"r=2,\theta=\frac{\pi}{3}"),
+    ("(x_1,x_2)=(2,3)", "(2,3)"), ("(x_1,x_2)=(2,3)", "x_1=2,x_2=3"), (r"(\alpha,\beta)=(2,3)", "(2,3)"),
+    (r"(\alpha,\beta)=(2,3)", r"\alpha=2, \beta=3"), ("(AB, CD)=(2,3)", "(2,3)"), ("2:3", "AB:BC=2:3"),
+    ("a=b=c", "a=c=b"), ("x=y=z=2", "(2,2,2)"), ("x=y=z=2", "x=2,y=2,z=2"), ("x=y=z=2", "(x,y,z)=(2,2,2)"),
+    ("x=3, y=3", "x=y=3"), ("(x,y,z) = (1,1,1)", "x=y=z=1"), ("12", "A=lw=12"), ("12", r"A=3\cdot4=12"),
+    (r"x=1\text{ or }x=2", r"x = 1 \lor x = 2"), (r"x=1\text{ or }x=2", "x_1=1, x_2=2"),
+    (r"x=1\text{ or }x=2", "x_1=2, x_2=1"), (r"p \lor q", r"q \lor p"),
+]  # fmt: skip
+ASSIGNMENTS_DIFFERENT = [
+    ("-2,2", "(-2,2)"), ("-2,2", "[-2,2]"), ("-2,2", r"x\in[-2,2]"), (r"x=-2\text{ or }x=2", "(-2,2)"),
+    ("1, 5", r"x\in[1,5]"), (r"x=1\text{ or }x=2", "[1,2]"), ("x=1,x=2", "(1,2)"), ("(1,2)", r"x=1\text{ or }x=2"),
+    ("[1,5]", "1,5"), (r"x\in[1,5]", "1,5"), ("x=1,5", "(1,5)"), ("x=2,y=3", "(3,2)"), ("(x,y)=(2,3)", "y=2, x=3"),
+    ("(x,y)=(2,3)", r"x=2\text{ or }y=3"), ("(x,y)=(2,3)", r"\begin{cases}x=2\\y=4\end{cases}"),
+    ("(a,b,c)=(1,2,3)", "a=1,b=2"), ("(a,b,c)=(1,2,3)", "a=1,b=3,c=2"), ("a=3,b=4", "(a,b)=(4,3)"),
+    ("(x,y)=(2,3)", "3,2"), (r"(r,\theta)=(2,\pi/3)", r"(\pi/3,2)"), ("(x_1,x_2)=(2,3)", "x_1=3,x_2=2"),
+    ("2:3", "AB:BC=3:2"), ("AB:BC=2:3", "BC:AB=2:3"), ("x=y=z=2", "x=y=2"), ("x=y=z=2", "x=2"), ("x=2", "x=y=z=2"),
+    ("0", "x=y=z=0"), ("x=y=z=0", "0"), ("a=b=c", "c"), ("a=b=c", "a=b=d"), ("a=b=c", "a=b"), ("x=y=z=2", "(2,2)"),
+    ("x=y=z=2", "(2,2,3)"), ("x=y=z=2", "x=2,y=2,z=3"), (r"x=1\text{ or }x=2", "x_1=1, x_2=3"),
+    (r"x=1\text{ or }x=2", "y_1=1, y_2=2"), (r"x=1\text{ or }x=2", r"x=1 \lor x = 3"), (r"p \lor q", "p, q"),
+    ("(x,y)=(2,3)", "(2,3,4)"),
+]  # fmt: skip
+
+SAME = [*ASSIGNMENTS_SAME]
+DIFFERENT = [*ASSIGNMENTS_DIFFERENT]
+
+
+@pytest.mark.parametrize(("gold", "answer"), SAME)
+def test_same(gold, answer):
+    assert verify(gold, f"So it is $\\boxed{{{answer}}}$.") is True
+    assert verify(gold, answer) is True
+
+
+@pytest.mark.parametrize(("gold", "answer"), DIFFERENT)
+def test_different(gold, answer):
+    assert verify(gold, f"So it is $\\boxed{{{answer}}}$.") is False
+    assert verify(gold, answer) is False
