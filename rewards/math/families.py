@@ -8,7 +8,8 @@ from typing import Any
 
 from rewards.math.approximate import context
 from rewards.math.exact import Exact, Inexact, Undefined
-from rewards.math.parse import Tree, replaced, tree_of
+from rewards.math.parse import tree_of
+from rewards.math.trees import Tree, replaced
 from rewards.math.value import constant, same_value, variables
 
 MODULUS = re.compile(

@@ -6,7 +6,8 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 
-from rewards.math.parse import Tree, replaced, tree_of
+from rewards.math.parse import tree_of
+from rewards.math.trees import Tree, replaced
 from rewards.math.value import variables
 
 BLOCK = re.compile(

@@ -31,8 +31,20 @@ ASSIGNMENTS_DIFFERENT = [
     ("(x,y)=(2,3)", "(2,3,4)"),
 ]  # fmt: skip
 
-SAME = [*ASSIGNMENTS_SAME]
-DIFFERENT = [*ASSIGNMENTS_DIFFERENT]
+PRODUCTS_SAME = [
+    (r"-\frac{5}{2}\pi", r"-2\frac12\pi"), (r"-1\frac12\sqrt2", r"-\frac32\sqrt2"),
+    (r"-2\frac13", r"-\left(2\frac13\right)"), (r"x-2\frac12", r"x-\frac52"), ("-2x", r"-x\cdot2"), ("9", "(-3)^2"),
+    ("-2^2", "-4"), (r"2^{10}\cdot 3^5", "2^{10}3^{5}"), (r"2^3\cdot5^2", "2^3 5^2"), (r"2\cdot3^n", "3^{n}2"),
+    ("2^{53}", "2^{53}"),
+]  # fmt: skip
+PRODUCTS_DIFFERENT = [
+    (r"-2\frac{1}{3}", r"-2\cdot\frac{1}{3}"), (r"-2\frac13\pi", r"-\frac{2\pi}{3}"),
+    (r"-1\frac12\sqrt2", r"-\frac12\sqrt2"), ("-2^2", "4"), (r"2^3\cdot5^2", "2^35^2"), (r"2^3\cdot5^2", "2^{3}5^3"),
+    (r"2\cdot3^n", "3^{n2}"), (r"2^5\cdot3", "2^53"), ("8", "{4}2"), ("3", r"\frac{1}{2}6"),
+]  # fmt: skip
+
+SAME = [*ASSIGNMENTS_SAME, *PRODUCTS_SAME]
+DIFFERENT = [*ASSIGNMENTS_DIFFERENT, *PRODUCTS_DIFFERENT]
 
 
 @pytest.mark.parametrize(("gold", "answer"), SAME)
