@@ -39,6 +39,7 @@ FORMULA = re.compile(r"[\\\d^*/+=]")
 POINT = re.compile(r"^[A-Z]'?\s*=?\s*(?=\()")
 DEEPEST = 6
 MOST_ITEMS = 200
+MOST_FAMILIES = 12
 STRICT = {"%", "deg", "$", "€", "£"}  # a bare number beside one of these is compared, and then the verdict stands
 
 
@@ -167,14 +168,25 @@ def _sets(gold: str, answer: str, depth: int) -> bool | None:
 
 
 def _parameters(gold: str, answer: str, depth: int) -> bool | None:
-    """`k\\pi, k \\in \\Z`: the values for all integers."""
-    if "\\Z" not in gold + answer and "integer" not in gold + answer:
+    """`k\\pi, k \\in \\Z`: the values for all integers; `\\pm` and lists of them one by one."""
+    if "in" not in gold + answer:
         return None
-    sides = [without_parameter(text) for text in (gold, answer)]
-    if not sides[0][1] and not sides[1][1]:
+    (mine, first, domain), (theirs, second, other) = (without_parameter(text) for text in (gold, answer))
+    if not first and not second:
         return None
-    first, second = (_value_of(core) for core, _ in sides)
-    return same_family(first, second, sides[0][1] | sides[1][1]) or None
+    if domain and other and domain != other:
+        return False
+    left, right = ([_value_of(item) for item in split_top(_value_of(core))] for core in (mine, theirs))
+    if len(left) != len(right) or len(left) > MOST_FAMILIES:
+        return None
+    for value in left:
+        hit = next(
+            (one for one in right if same_family(value, one, first | second, shifts={domain, other} <= {"", "Z"})), None
+        )
+        if hit is None:
+            return None
+        right.remove(hit)
+    return True
 
 
 def _value_of(text: str) -> str:
