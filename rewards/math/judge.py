@@ -28,6 +28,7 @@ from rewards.math.structure import (
     bracketed,
     relation,
     rows_of_cases,
+    says_or,
     split_at,
     split_top,
     strip_outer,
@@ -242,6 +243,9 @@ def _lists(gold: str, answer: str, depth: int) -> bool | None:
         return False
     if len(golds) == 1 and len(answers) == 1:
         return None
+    if len(golds) == 1 and says_or(answer) and bracketed(gold) is None:  # `1/2 or 0.5`: one value in two writings
+        writings = {squeezed(item) for item in answers}
+        return len(writings) == len(answers) and all(_same(gold, item, depth + 1) for item in answers) or None
     if len(golds) > 1 and len(answers) > 1:
         return _match(_completed(golds), _completed(answers), depth)
     listed, single = (golds, answer) if len(golds) > 1 else (answers, gold)

@@ -72,8 +72,22 @@ FAMILIES_DIFFERENT = [
     (r"3k+1, k\in\mathbb{Z}", r"3n+1\text{ where }n\text{ is a number}"),
 ]  # fmt: skip
 
-SAME = [*ASSIGNMENTS_SAME, *PRODUCTS_SAME, *FAMILIES_SAME]
-DIFFERENT = [*ASSIGNMENTS_DIFFERENT, *PRODUCTS_DIFFERENT, *FAMILIES_DIFFERENT]
+CHAINS_SAME = [
+    ("72", r"48 + 24 = 72\text{ clips}"), ("72", r"8\times9=72\text{ ways}"), ("72", r"\binom92\cdot2=36\cdot2=72"),
+    (r"\frac12", r"\frac{10}{20}=\frac24=\frac12"), (r"\frac12", r"\frac12=0.5=50\%"),
+    (r"\frac12", r"\frac12\text{ or }0.5"), (r"72\text{ cm}", r"6\cdot12=72\text{ cm}"), ("16", "4^2=16"),
+    ("72", r"6\cdot12=72 cm"),
+]  # fmt: skip
+CHAINS_DIFFERENT = [
+    ("72", r"48 + 25 = 72\text{ clips}"), ("73", "48 + 25 = 72"), ("72", r"8\times9=73\text{ ways}"),
+    ("72", r"\binom92\cdot2=35\cdot2=72"), ("72", "71=72"), ("72", "71=71+1=72"), (r"\frac12", r"\frac12=0.5=60\%"),
+    (r"\frac12", r"\frac12\text{ or }0.6"), (r"\frac12", r"\frac12\text{ or }\frac12"),
+    (r"\frac13", r"\frac13=0.333"), (r"72\text{ cm}", r"6\cdot12=72\text{ m}"), (r"\{1\}", r"1\text{ or }2"),
+    ("5", "5=x+1"), ("72", r"6\cdot12=72x"), ("72", r"6\cdot12=72 cm=72"),
+]  # fmt: skip
+
+SAME = [*ASSIGNMENTS_SAME, *PRODUCTS_SAME, *FAMILIES_SAME, *CHAINS_SAME]
+DIFFERENT = [*ASSIGNMENTS_DIFFERENT, *PRODUCTS_DIFFERENT, *FAMILIES_DIFFERENT, *CHAINS_DIFFERENT]
 
 
 @pytest.mark.parametrize(("gold", "answer"), SAME)
