@@ -16,7 +16,7 @@ from rewards.math import texts
 from rewards.math.assignments import assigned, is_chain, may_be_tuple, roots
 from rewards.math.expressions import same_expression
 from rewards.math.families import same_family, same_residue, without_parameter
-from rewards.math.matrices import entries, matrix, unit_vectors, vector
+from rewards.math.matrices import same_matrix, unit_vectors
 from rewards.math.normal import LONGEST, has_hidden_characters, normal, squeezed
 from rewards.math.numbers import rational, rounded_from, same_based
 from rewards.math.parse import tree_of
@@ -32,6 +32,7 @@ from rewards.math.structure import (
     split_at,
     split_top,
     strip_outer,
+    tuple_items,
 )
 from rewards.math.units import factor, split_unit, unit_of
 from rewards.math.value import same_value
@@ -214,7 +215,7 @@ def _named(gold: str, answer: str, depth: int) -> bool | None:
         return None
     values, items = [value for _, value in named], split_top(other)
     if len(items) == 1 and is_chain(gold if left is not None else answer):
-        items = _tuple(other) or []
+        items = tuple_items(other) or []
     elif len(items) == 1 or any(relation(item) is not None for item in items):
         return _roots(gold, answer, depth)
     by_name = [value for _, value in sorted(named)]
@@ -243,9 +244,8 @@ def _lists(gold: str, answer: str, depth: int) -> bool | None:
         return False
     if len(golds) == 1 and len(answers) == 1:
         return None
-    if len(golds) == 1 and says_or(answer) and bracketed(gold) is None:  # `1/2 or 0.5`: one value in two writings
-        writings = {squeezed(item) for item in answers}
-        return len(writings) == len(answers) and all(_same(gold, item, depth + 1) for item in answers) or None
+    if len(golds) == 1 and says_or(answer) and _one_value(gold, answers, depth):
+        return True
     if len(golds) > 1 and len(answers) > 1:
         return _match(_completed(golds), _completed(answers), depth)
     listed, single = (golds, answer) if len(golds) > 1 else (answers, gold)
@@ -265,6 +265,12 @@ def _lists(gold: str, answer: str, depth: int) -> bool | None:
     if found_relation is not None and found_relation.named and len(split_top(found_relation.parts[-1])) > 1:
         return None
     return False
+
+
+def _one_value(gold: str, writings: list[str], depth: int) -> bool:
+    """`1/2 or 0.5`: different writings of one value, the gold's."""
+    distinct = len(set(map(squeezed, writings))) == len(writings)
+    return distinct and bracketed(gold) is None and all(_same(gold, item, depth + 1) for item in writings)
 
 
 def _by_name(items: list[str]) -> list[str]:
@@ -312,34 +318,13 @@ def _relations(gold: str, answer: str, depth: int) -> bool | None:
 
 
 def _matrices(gold: str, answer: str, depth: int) -> bool | None:
-    """Matrices entry by entry; a vector in any writing: column, row, `(1, 2)`, `\\langle 1, 2 \\rangle`."""
-    left, right = matrix(gold), matrix(answer)
-    if left is not None and right is not None:
-        if left[0] != right[0] or [len(r) for r in left[1]] != [len(r) for r in right[1]]:
-            return False
-        return all(_all_same(row, other, depth) for row, other in zip(left[1], right[1], strict=True))
-    if "\\begin" not in gold and "\\begin" not in answer and left is None and right is None:
-        return None
-    mine, theirs = entries(gold), entries(answer)
-    if mine is not None and theirs is not None:
-        return [len(row) for row in mine] == [len(row) for row in theirs] and all(
-            same_value(a, b)
-            for row, other in zip(mine, theirs, strict=True)
-            for a, b in zip(row, other, strict=True)
-        )  # fmt: skip
-    first, second = vector(gold) or _tuple(gold), vector(answer) or _tuple(answer)
-    return _all_same(first, second, depth) if first is not None and second is not None else False
-
-
-def _tuple(text: str) -> list[str] | None:
-    inside = bracketed(text)
-    return inside.items if inside is not None and inside.brackets in ("()", "[]") else None
+    return same_matrix(gold, answer, lambda a, b: _same(a, b, depth + 1))
 
 
 def _brackets(gold: str, answer: str, depth: int) -> bool | None:
     """Tuples, intervals, sets and unions of them."""
     bare = POINT.sub("", gold), POINT.sub("", answer)
-    if bare != (gold, answer) and all(len(_tuple(text) or ()) > 1 for text in bare):
+    if bare != (gold, answer) and all(len(tuple_items(text) or ()) > 1 for text in bare):
         gold, answer = bare  # A(2, 3)
     left, right = split_top(gold, cup=True), split_top(answer, cup=True)
     if len(left) > 1 or len(right) > 1:

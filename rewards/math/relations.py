@@ -82,12 +82,12 @@ def _same_relation(left: Relation, right: Relation, same: Same) -> bool:
         return False
     if len(left.signs) > 1:
         turned = right.turned()
-        return any(left.signs == other.signs and _all_same(left.parts, other.parts, same) for other in (right, turned))
+        return any(left.signs == other.signs and all_same(left.parts, other.parts, same) for other in (right, turned))
     try:
         a, b = left.difference(), right.difference()
     except Unsupported:
         return any(
-            left.signs == other.signs and _all_same(left.parts, other.parts, same) for other in (right, right.turned())
+            left.signs == other.signs and all_same(left.parts, other.parts, same) for other in (right, right.turned())
         )
     if left.signs == right.signs:
         equation = left.signs[0] in ("=", "\\ne")
@@ -95,5 +95,5 @@ def _same_relation(left: Relation, right: Relation, same: Same) -> bool:
     return left.signs == right.turned().signs and proportional(("neg", a), b, positive=True)
 
 
-def _all_same(golds: Sequence[str], answers: Sequence[str], same: Same) -> bool:
+def all_same(golds: Sequence[str], answers: Sequence[str], same: Same) -> bool:
     return len(golds) == len(answers) and all(same(a, b) for a, b in zip(golds, answers, strict=True))

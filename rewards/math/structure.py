@@ -144,6 +144,12 @@ def bracketed(text: str) -> Bracketed | None:
     return Bracketed(brackets, split_top(inner))
 
 
+def tuple_items(text: str) -> list[str] | None:
+    """The items of `(1, 2)` or `[1, 2]`."""
+    inside = bracketed(text)
+    return inside.items if inside is not None and inside.brackets in ("()", "[]") else None
+
+
 def strip_outer(text: str) -> str:
     """Without parentheses or braces around a single item, however many."""
     text = text.strip()

@@ -86,8 +86,29 @@ CHAINS_DIFFERENT = [
     ("5", "5=x+1"), ("72", r"6\cdot12=72x"), ("72", r"6\cdot12=72 cm=72"),
 ]  # fmt: skip
 
-SAME = [*ASSIGNMENTS_SAME, *PRODUCTS_SAME, *FAMILIES_SAME, *CHAINS_SAME]
-DIFFERENT = [*ASSIGNMENTS_DIFFERENT, *PRODUCTS_DIFFERENT, *FAMILIES_DIFFERENT, *CHAINS_DIFFERENT]
+VECTORS_SAME = [
+    (r"\begin{pmatrix}2\\-1\\3\end{pmatrix}", r"2\mathbf{i}-\mathbf{j}+3\mathbf{k}"),
+    (r"\begin{pmatrix}2\\-1\\3\end{pmatrix}", r"2\hat{i}-\hat{j}+3\hat{k}"),
+    (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\mathbf{i}+2\mathbf{j}"),
+    (r"2\mathbf{i}-\mathbf{j}+3\mathbf{k}", r"\begin{pmatrix}2\\-1\\3\end{pmatrix}"),
+    (r"\frac13\begin{pmatrix}1\\2\\2\end{pmatrix}", r"(\frac13,\frac23,\frac23)"),
+    (r"(\frac13,\frac23,\frac23)", r"\frac13\begin{pmatrix}1\\2\\2\end{pmatrix}"),
+    (r"\begin{pmatrix}1\\2\end{pmatrix}", "(1,2)^T"), (r"\begin{pmatrix}1\\2\end{pmatrix}", r"(1,2)^{\mathrm{T}}"),
+    (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\begin{pmatrix}1&2\end{pmatrix}^T"),
+    (r"\begin{pmatrix}1&3\\2&4\end{pmatrix}", r"\begin{pmatrix}1&2\\3&4\end{pmatrix}^\top"), ("(1,2)", "(1,2)^T"),
+]  # fmt: skip
+VECTORS_DIFFERENT = [
+    (r"\begin{pmatrix}2\\-1\\3\end{pmatrix}", r"2\mathbf{i}+\mathbf{j}+3\mathbf{k}"),
+    (r"\begin{pmatrix}2\\-1\end{pmatrix}", r"2\mathbf{i}-\mathbf{j}+3\mathbf{k}"),
+    (r"\frac13\begin{pmatrix}1\\2\\2\end{pmatrix}", r"(\frac13,\frac23,\frac13)"),
+    (r"\begin{pmatrix}1\\2\end{pmatrix}", "(2,1)^T"),
+    (r"\begin{pmatrix}1&2\end{pmatrix}", r"\begin{pmatrix}1&2\end{pmatrix}^T"),
+    (r"\begin{pmatrix}1&2\\3&4\end{pmatrix}", r"\begin{pmatrix}1&2\\3&4\end{pmatrix}^T"),
+    (r"\begin{pmatrix}1\\2\end{pmatrix}", "1+2"),
+]  # fmt: skip
+
+SAME = [*ASSIGNMENTS_SAME, *PRODUCTS_SAME, *FAMILIES_SAME, *CHAINS_SAME, *VECTORS_SAME]
+DIFFERENT = [*ASSIGNMENTS_DIFFERENT, *PRODUCTS_DIFFERENT, *FAMILIES_DIFFERENT, *CHAINS_DIFFERENT, *VECTORS_DIFFERENT]
 
 
 @pytest.mark.parametrize(("gold", "answer"), SAME)
