@@ -1,8 +1,12 @@
 """Answers with a shape: lists beside intervals, names and values, chains, families, vectors, marked golds."""
 
+import time
+
 import pytest
 
-from rewards.math import verify
+from rewards.math import extract, verify
+from rewards.math.extract import marked
+from rewards.math.structure import strip_outer
 
 ASSIGNMENTS_SAME = [
     ("(2,3)", "2,3"), ("(3,-4)", "3,-4"), ("[1,2,3]", "1,2,3"), ("(2,3)", "x=2, y=3"), ("x=2,y=3", "(2,3)"),
@@ -122,3 +126,37 @@ def test_same(gold, answer):
 def test_different(gold, answer):
     assert verify(gold, f"So it is $\\boxed{{{answer}}}$.") is False
     assert verify(gold, answer) is False
+
+
+WORKED = "Natalia sold 48/2 = <<48/2=24>>24 clips in May.\nAltogether 48+24 = <<48+24=72>>72 clips.\n#### 72"
+
+
+def test_a_worked_gold_is_what_it_marks():
+    assert verify(WORKED, "\\boxed{72}") is True
+    assert verify(WORKED, "\\boxed{24}") is False
+    assert verify("#### 1,234", "1234") is True
+    assert verify("#### Solution\nIt is \\boxed{5}", "\\boxed{5}") is True
+
+
+def test_answers_marked_in_other_ways():
+    assert extract("<think>a</think><ANSWER>42</ANSWER>") == "42"
+    assert extract("<think>a</think><Answer>42") is None
+    assert marked("<ANSWER>42</ANSWER>")
+    for text in ("答案：15", "3 + 12。答案是15。", "所以答案为 15", "**答案:** 15"):
+        assert verify("15", text) is True
+        assert verify("12", text) is False
+    assert verify("15", "答案不是15") is False
+    assert verify("15", "答案是不是15") is False
+
+
+def test_nested_braces_are_peeled_in_linear_time():
+    times = []
+    for depth in (500, 5000):
+        text = "(" * depth + "7" + ")" * depth
+        started = time.process_time()
+        assert strip_outer(text) == "7"
+        times.append(time.process_time() - started)
+    assert times[1] < 0.2
+    assert strip_outer("((1,2))") == "(1,2)"
+    assert strip_outer("(1)(2)") == "(1)(2)"
+    assert strip_outer("{ ( x+1 ) }") == "x+1"
