@@ -25,6 +25,7 @@ from rewards.math.sets import same_set
 from rewards.math.structure import (
     LAND,
     LOR,
+    ON_THE_REALS,
     bracketed,
     relation,
     rows_of_cases,
@@ -73,6 +74,7 @@ def _same(gold: str, answer: str, depth: int) -> bool:
         return a == b or rounded_from(gold, answer, b)
     if squeezed(gold) == squeezed(answer):
         return True
+    gold, answer = (ON_THE_REALS.sub(r"\g<rule>", text) if "\\R" in text else text for text in (gold, answer))
     gold, answer = strip_outer(gold), strip_outer(answer)
     for layer in LAYERS:
         verdict = layer(gold, answer, depth)

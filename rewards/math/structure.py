@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 
-from rewards.math.parse import Tree, parse
+from rewards.math.numbers import NUMBER
+from rewards.math.parse import Tree, parse, tree_of
+from rewards.math.units import split_unit
+from rewards.math.value import constant
 
 SIGN = re.compile(r"\\(?:le|ge|ne|approx|in|to|equiv|sim|mapsto|Rightarrow|implies)(?![a-zA-Z])|[<>=]")
 TURNED = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le", "=": "=", "\\ne": "\\ne"}
@@ -185,7 +189,13 @@ def _closing(text: str) -> dict[int, int]:
 LEADING_WORDS = re.compile(
     r"^\x01[^\x01\x02]*\b(?:integers?|reals?|numbers?|values?|all|that|equation|is)\b[^\x01\x02]*\x02\s*(?=\S)"
 )
-FORALL = re.compile(r"\s*,?\s*(?:\x01\s*,?\s*(?:for (?:all|every|any|each))\b.*|\\forall.*)$", re.DOTALL)
+FORALL = re.compile(
+    r"\s*,?\s*(?:\x01\s*,?\s*(?:for (?:all|every|any|each))\b.*|\\forall.*|(?<=\s)for (?:all|every|any|each)\s.*)$",
+    re.DOTALL,
+)
+ON_THE_REALS = re.compile(  # f(x) = 2x, x \in \R
+    r"(?P<rule>\s*[a-zA-Z]\s*\(\s*(?P<name>[a-zA-Z])\s*\)\s*=.*?)\s*[,;(]?\s*(?P=name)\s*\\in\s*\\R\s*\)?\s*", re.DOTALL
+)
 
 
 @lru_cache(maxsize=1024)
@@ -199,6 +209,8 @@ def relation(text: str) -> Relation | None:
         return None
     if "\\approx" in signs:
         cut = signs.index("\\approx")
+        if not _near(parts[cut], parts[cut + 1]):
+            return Relation(parts, ["?"])
         if cut == 0 and NAME.fullmatch(parts[0]):
             signs[0] = "="
         else:
@@ -206,6 +218,16 @@ def relation(text: str) -> Relation | None:
     if "\\in" in signs and signs != ["\\in"]:
         return Relation(parts, ["?"])
     return Relation(parts, signs) if signs else Relation(["x", parts[0]], ["="])
+
+
+def _near(exact: str, approximate: str) -> bool:
+    """Whether one number may be said for another: rounded to the digits it shows, or within a percent."""
+    (value, unit), (number, other) = split_unit(exact), split_unit(approximate)
+    a, b = (None if (tree := tree_of(text)) is None else constant(tree) for text in (value, number))
+    if a is None or b is None or (unit != other and (unit or other == "%")):
+        return True  # 1/2 is about 50%, 42 cm about 16.5 in
+    half = Fraction(1, 2 * 10 ** len(number.strip().partition(".")[2])) if NUMBER.fullmatch(number.strip()) else 0
+    return bool(abs(a - b) <= max(abs(a) / 100, float(half)))
 
 
 def as_interval(found: Relation) -> str | None:

@@ -111,8 +111,30 @@ VECTORS_DIFFERENT = [
     (r"\begin{pmatrix}1\\2\end{pmatrix}", "1+2"),
 ]  # fmt: skip
 
-SAME = [*ASSIGNMENTS_SAME, *PRODUCTS_SAME, *FAMILIES_SAME, *CHAINS_SAME, *VECTORS_SAME]
-DIFFERENT = [*ASSIGNMENTS_DIFFERENT, *PRODUCTS_DIFFERENT, *FAMILIES_DIFFERENT, *CHAINS_DIFFERENT, *VECTORS_DIFFERENT]
+SMALL_SAME = [
+    (r"\frac13", r"\frac13\approx0.33"), (r"\sqrt{17}", r"\sqrt{17}\approx4.1"),
+    (r"\frac{1}{30}", r"\frac{1}{30}\approx0.03"), (r"\frac{1}{2}", r"x=\frac{1}{2}\approx50\%"),
+    ("42", r"x=42\approx42.1"), ("42", r"x\approx42"), (r"42\text{ cm}", r"42\text{ cm}\approx42.3\text{ cm}"),
+    ("f(x) = 2x for all real x", "f(x)=2x"), ("f(x) = 2x for all real x", "2x"),
+    ("f(x) = 2x for all real x", r"f(x)=2x, x\in\mathbb{R}"),
+    ("f(x) = 2x for all real x", r"f(x)=2x\quad\forall x\in\mathbb{R}"), ("f(x)=2x", r"f(x)=2x, x\in\mathbb{R}"),
+    (r"42\text{ cm}", r"42\text{ cm}\approx16.5\text{ in}"),
+]  # fmt: skip
+SMALL_DIFFERENT = [
+    ("42", r"42\approx43"), (r"\frac{1}{3}", r"\frac{1}{3}\approx0.43"), ("42", r"x=42\approx44"),
+    ("f(x) = 2x for all real x", "3x"), ("f(x)=2x", r"f(x)=3x, x\in\mathbb{R}"), ("f(x)=2x", "f(x)=2x, x=3"),
+    (r"\text{Joe}", r"\text{Joe for all}"), (r"42\text{ cm}", r"42\text{ cm}\approx44\text{ cm}"),
+]  # fmt: skip
+
+SAME = [*ASSIGNMENTS_SAME, *PRODUCTS_SAME, *FAMILIES_SAME, *CHAINS_SAME, *VECTORS_SAME, *SMALL_SAME]
+DIFFERENT = [
+    *ASSIGNMENTS_DIFFERENT,
+    *PRODUCTS_DIFFERENT,
+    *FAMILIES_DIFFERENT,
+    *CHAINS_DIFFERENT,
+    *VECTORS_DIFFERENT,
+    *SMALL_DIFFERENT,
+]
 
 
 @pytest.mark.parametrize(("gold", "answer"), SAME)
