@@ -209,7 +209,7 @@ def relation(text: str) -> Relation | None:
         return None
     if "\\approx" in signs:
         cut = signs.index("\\approx")
-        if not _near(parts[cut], parts[cut + 1]):
+        if cut == 0 and not _near(parts[0], parts[1]):  # `x = 1/3 \\approx ...` has said its value before
             return Relation(parts, ["?"])
         if cut == 0 and NAME.fullmatch(parts[0]):
             signs[0] = "="

@@ -118,12 +118,12 @@ SMALL_SAME = [
     ("f(x) = 2x for all real x", "f(x)=2x"), ("f(x) = 2x for all real x", "2x"),
     ("f(x) = 2x for all real x", r"f(x)=2x, x\in\mathbb{R}"),
     ("f(x) = 2x for all real x", r"f(x)=2x\quad\forall x\in\mathbb{R}"), ("f(x)=2x", r"f(x)=2x, x\in\mathbb{R}"),
-    (r"42\text{ cm}", r"42\text{ cm}\approx16.5\text{ in}"),
+    (r"42\text{ cm}", r"42\text{ cm}\approx16.5\text{ in}"), ("1/3", r"x=1/3\approx1.3"),
 ]  # fmt: skip
 SMALL_DIFFERENT = [
-    ("42", r"42\approx43"), (r"\frac{1}{3}", r"\frac{1}{3}\approx0.43"), ("42", r"x=42\approx44"),
-    ("f(x) = 2x for all real x", "3x"), ("f(x)=2x", r"f(x)=3x, x\in\mathbb{R}"), ("f(x)=2x", "f(x)=2x, x=3"),
-    (r"\text{Joe}", r"\text{Joe for all}"), (r"42\text{ cm}", r"42\text{ cm}\approx44\text{ cm}"),
+    ("42", r"42\approx43"), (r"\frac{1}{3}", r"\frac{1}{3}\approx0.43"), ("f(x) = 2x for all real x", "3x"),
+    ("f(x)=2x", r"f(x)=3x, x\in\mathbb{R}"), ("f(x)=2x", "f(x)=2x, x=3"), (r"\text{Joe}", r"\text{Joe for all}"),
+    (r"42\text{ cm}", r"42\text{ cm}\approx44\text{ cm}"),
 ]  # fmt: skip
 
 SAME = [*ASSIGNMENTS_SAME, *PRODUCTS_SAME, *FAMILIES_SAME, *CHAINS_SAME, *VECTORS_SAME, *SMALL_SAME]
