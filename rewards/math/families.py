@@ -3,12 +3,15 @@ r"""Answers that stand for many numbers: residues (`x \equiv 3 \pmod 7`), intege
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
 from rewards.math.approximate import context
 from rewards.math.exact import Exact, Inexact, Undefined
+from rewards.math.normal import squeezed
 from rewards.math.parse import tree_of
+from rewards.math.structure import relation, split_top
 from rewards.math.trees import Tree, replaced
 from rewards.math.value import constant, linear, same_value, variables
 
@@ -30,6 +33,7 @@ PARAMETERS = (
     ),
 )
 INTEGER_NAMES = {"k", "n", "m", "l"}
+MOST_FAMILIES = 12
 CONSTANT_NAMES = {"C", "c", "K", "C_1", "c_1"}
 
 
@@ -81,11 +85,57 @@ def without_parameter(text: str) -> tuple[str, set[str], str]:
         if last in names[names.index(last) + 1 : -1]:
             return text, set(), ""
         names = [last]
-    core = text[:start].strip(" ,(")
+    core = text[:start].rstrip(" ,(")
+    if core.count("(") > core.count(")"):  # (k\pi, k \in \Z)
+        core = core.lstrip(" (")
     if not core:
         return text, set(), ""
     said = re.sub(r"[\s{}]", "", found.groupdict().get("set") or "") or found["kind"]
     return core, set(names), {"integer": "Z", "natural number": "N"}.get(said, said)
+
+
+def same_parameters(gold: str, answer: str, same: Callable[[str, str], bool]) -> bool | None:
+    """`k\\pi, k \\in \\Z`: the values for all integers; `\\pm` and lists of them one by one, tuples by letter."""
+    if "in" not in gold + answer and "natural" not in gold + answer:
+        return None
+    (mine, first, domain), (theirs, second, other) = (without_parameter(text) for text in (gold, answer))
+    if not first and not second:
+        return None
+    if domain and other and domain != other:
+        return False
+    (names, left), (others, right) = _values(mine), _values(theirs)
+    if len(names | others) > 1 or len(left) != len(right) or len(left) > MOST_FAMILIES:
+        return None
+    if len(left) == 1 and None in (tree_of(left[0]), tree_of(right[0])):
+        return same(mine, _relettered(theirs, second, first)) or None
+    whole = first | second
+    for value in left:
+        hit = next((one for one in right if same_family(value, one, whole, shifts={domain, other} <= {"", "Z"})), None)
+        if hit is None:
+            return None
+        right.remove(hit)
+    return True
+
+
+def _values(text: str) -> tuple[set[str], list[str]]:
+    """The variables named, and the values."""
+    names, values = set(), []
+    for item in split_top(text):
+        found = relation(item)
+        if found is not None and found.named:
+            names.add(squeezed(found.parts[0]))
+            item = found.parts[-1]
+        values.append(item)
+    return names, values
+
+
+def _relettered(text: str, declared: set[str], wanted: set[str]) -> str:
+    """With the other side's letter for the parameter, where there is one on each side and it is free."""
+    if len(declared) != 1 or len(wanted) != 1 or declared == wanted:
+        return text
+    (old,), (new,) = declared, wanted
+    alone = r"(?<![a-zA-Z\\]){}(?![a-zA-Z])"
+    return text if re.search(alone.format(new), text) else re.sub(alone.format(old), new, text)
 
 
 def same_family(gold: str, answer: str, declared: set[str], *, shifts: bool = True) -> bool | None:

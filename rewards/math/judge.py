@@ -13,9 +13,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from rewards.math import texts
-from rewards.math.assignments import assigned, is_chain, may_be_tuple, roots
+from rewards.math.assignments import assigned, is_chain, is_variable, may_be_tuple, roots
 from rewards.math.expressions import same_expression
-from rewards.math.families import same_family, same_residue, without_parameter
+from rewards.math.families import same_parameters, same_residue
 from rewards.math.matrices import same_matrix, unit_vectors
 from rewards.math.normal import LONGEST, has_hidden_characters, normal, squeezed
 from rewards.math.numbers import rational, rounded_from, same_based
@@ -42,7 +42,6 @@ FORMULA = re.compile(r"[\\\d^*/+=]")
 POINT = re.compile(r"^[A-Z]'?\s*=?\s*(?=\()")
 DEEPEST = 6
 MOST_ITEMS = 200
-MOST_FAMILIES = 12
 STRICT = {"%", "deg", "$", "€", "£"}  # a bare number beside one of these is compared, and then the verdict stands
 
 
@@ -172,30 +171,7 @@ def _sets(gold: str, answer: str, depth: int) -> bool | None:
 
 
 def _parameters(gold: str, answer: str, depth: int) -> bool | None:
-    """`k\\pi, k \\in \\Z`: the values for all integers; `\\pm` and lists of them one by one."""
-    if "in" not in gold + answer:
-        return None
-    (mine, first, domain), (theirs, second, other) = (without_parameter(text) for text in (gold, answer))
-    if not first and not second:
-        return None
-    if domain and other and domain != other:
-        return False
-    left, right = ([_value_of(item) for item in split_top(_value_of(core))] for core in (mine, theirs))
-    if len(left) != len(right) or len(left) > MOST_FAMILIES:
-        return None
-    for value in left:
-        hit = next(
-            (one for one in right if same_family(value, one, first | second, shifts={domain, other} <= {"", "Z"})), None
-        )
-        if hit is None:
-            return None
-        right.remove(hit)
-    return True
-
-
-def _value_of(text: str) -> str:
-    found = relation(text)
-    return found.parts[-1] if found is not None and found.named else text
+    return same_parameters(gold, answer, lambda a, b: _same(a, b, depth + 1))
 
 
 def _named(gold: str, answer: str, depth: int) -> bool | None:
@@ -211,11 +187,15 @@ def _named(gold: str, answer: str, depth: int) -> bool | None:
             return all(_same(value, theirs[name], depth + 1) for name, value in mine.items())
         if is_chain(gold) and is_chain(answer) and _linked(mine) == _linked(theirs):
             return True
-        return _roots(gold, answer, depth) if len(mine) == len(theirs) else False
+        if len(mine) == len(theirs) and (verdict := _roots(gold, answer, depth)) is not None:
+            return verdict
+        return None if len(mine) == len(theirs) and not all(map(is_variable, [*mine, *theirs])) else False
     named, other = (left, answer) if left is not None else (right, gold)
     if named is None or len(named) == 1:
         return None
     values, items = [value for _, value in named], split_top(other)
+    if says_or(other):
+        return _roots(gold, answer, depth) or False
     if len(items) == 1 and is_chain(gold if left is not None else answer):
         items = tuple_items(other) or []
     elif len(items) == 1 or any(relation(item) is not None for item in items):

@@ -19,7 +19,9 @@ ASSIGNMENTS_SAME = [
     ("a=b=c", "a=c=b"), ("x=y=z=2", "(2,2,2)"), ("x=y=z=2", "x=2,y=2,z=2"), ("x=y=z=2", "(x,y,z)=(2,2,2)"),
     ("x=3, y=3", "x=y=3"), ("(x,y,z) = (1,1,1)", "x=y=z=1"), ("12", "A=lw=12"), ("12", r"A=3\cdot4=12"),
     (r"x=1\text{ or }x=2", r"x = 1 \lor x = 2"), (r"x=1\text{ or }x=2", "x_1=1, x_2=2"),
-    (r"x=1\text{ or }x=2", "x_1=2, x_2=1"), (r"p \lor q", r"q \lor p"),
+    (r"x=1\text{ or }x=2", "x_1=2, x_2=1"), (r"p \lor q", r"q \lor p"), ("AB=4,CD=5", "4, 5"),
+    ("(2,3),(3,2)", r"(x,y)=(2,3)\text{ or }(3,2)"), ("f(1)=2, f(2)=3", "f(2)=3, f(1)=2"),
+    (r"\{1,2\}", r"1\text{ or }2"),
 ]  # fmt: skip
 ASSIGNMENTS_DIFFERENT = [
     ("-2,2", "(-2,2)"), ("-2,2", "[-2,2]"), ("-2,2", r"x\in[-2,2]"), (r"x=-2\text{ or }x=2", "(-2,2)"),
@@ -32,7 +34,8 @@ ASSIGNMENTS_DIFFERENT = [
     ("0", "x=y=z=0"), ("x=y=z=0", "0"), ("a=b=c", "c"), ("a=b=c", "a=b=d"), ("a=b=c", "a=b"), ("x=y=z=2", "(2,2)"),
     ("x=y=z=2", "(2,2,3)"), ("x=y=z=2", "x=2,y=2,z=3"), (r"x=1\text{ or }x=2", "x_1=1, x_2=3"),
     (r"x=1\text{ or }x=2", "y_1=1, y_2=2"), (r"x=1\text{ or }x=2", r"x=1 \lor x = 3"), (r"p \lor q", "p, q"),
-    ("(x,y)=(2,3)", "(2,3,4)"),
+    ("(x,y)=(2,3)", "(2,3,4)"), ("x=2,y=3", r"2\text{ or }3"), ("x=2,y=3", "3,2"), ("(x,y)=(1,2)", "(a,b)=(1,2)"),
+    ("(x,y)=(1,2)", "a=1,b=2"), ("2", "x=y=2"), ("x=y=0", "x=y"), ("f(1)=2, f(2)=3", "f(1)=3, f(2)=2"),
 ]  # fmt: skip
 
 PRODUCTS_SAME = [
@@ -62,6 +65,9 @@ FAMILIES_SAME = [
     (r"x\equiv2\pmod5", "x=5k+2"), (r"x\equiv2\pmod5", r"x = 5k+2, k\in\mathbb{Z}"), (r"x\equiv2\pmod5", "x = 5n-3"),
     (r"3k+1, k\in\mathbb{N}", r"3n+1\text{ where }n\text{ is a natural number}"),
     (r"3k+1, k\in\mathbb{Z}", r"3n+1\text{ where }n\text{ is any integer}"),
+    (r"(x, y) = (k, 2k), k\in\mathbb{Z}", r"(n, 2n), n\in\mathbb{Z}"), (r"(k, 2k), k\in\mathbb{Z}", "(k, 2k)"),
+    (r"x=2k\pi\text{ or }x=\frac{\pi}{2}+2k\pi, k\in\mathbb{Z}", r"x=2n\pi, x=\frac{\pi}{2}+2n\pi, n\in\mathbb{Z}"),
+    (r"k\pi, k\in\mathbb{Z}", r"(n\pi, n\in\mathbb{Z})"),
 ]  # fmt: skip
 FAMILIES_DIFFERENT = [
     (r"\frac{\pi}{4}+k\pi, k\in\mathbb{Z}", r"\frac{\pi}{4}+2\pi n, n\in\mathbb{Z}"),
@@ -74,6 +80,11 @@ FAMILIES_DIFFERENT = [
     (r"n=4k+1, k\in\mathbb{N}", "n=4k+3"), (r"x\equiv2\pmod5", "x=5k+3"), (r"x\equiv2\pmod5", "x=10k+2"),
     (r"x\equiv2\pmod5", r"x=5k+2, k\in\mathbb{N}"), (r"x\equiv2\pmod5", "5x+2"),
     (r"3k+1, k\in\mathbb{Z}", r"3n+1\text{ where }n\text{ is a number}"),
+    (r"(k, 2k), k\in\mathbb{Z}", r"(2n, n), n\in\mathbb{Z}"),
+    (r"(k, 2k), k\in\mathbb{Z}", r"(k, 2n), n\in\mathbb{Z}"),
+    (r"(k, 2k), k\in\mathbb{Z}", r"(k, 2k), k\in\mathbb{N}"),
+    (r"x=k\pi, y=2k\pi, k\in\mathbb{Z}", r"x=2k\pi, y=k\pi, k\in\mathbb{Z}"),
+    (r"x=2k\pi\text{ or }x=\frac{\pi}{2}+2k\pi, k\in\mathbb{Z}", r"x=2n\pi, n\in\mathbb{Z}"),
 ]  # fmt: skip
 
 CHAINS_SAME = [
