@@ -43,19 +43,26 @@ GIVES_UP = re.compile(
 QUANTITY = re.compile(r"(?<![\w.,])[-+]?\$?\d[\d,]*(?:\.\d+)?(?:\s?/\s?\d+)?\s?%?(?![\w])")
 STATED = re.compile(
     r"(?:^|\n)\s*####\s*(?P<hashed>[^\n]+)|"
-    r"(?:final\s+answer|answer|result|solution|correct\s+(?:option|choice))\s*\**\s*(?:(?:is|are|=|:)+\s*)+(?P<said>[^\n]+)"
+    r"(?:final\s+answer|answer|result|solution|correct\s+(?:option|choice)|答案)\s*\**\s*"
+    r"(?:(?:is|are|=|:|：|是|为)+\s*)+(?P<said>[^\n]+)"
     r"|\banswer\s*\**\s*(?P<bare>\$\$.+?\$\$|\\\[.+?\\\]|\$[^$\n]+\$|\\\([^\n]+?\\\))",
     re.IGNORECASE | re.DOTALL,
 )
-SENTENCE_END = re.compile(r"(?<=[^\d\s])\.\s|\.\s+(?=[A-Z])|\.\s*$")
+SENTENCE_END = re.compile(r"(?<=[^\d\s])\.\s|\.\s+(?=[A-Z])|\.\s*$|。")
 WRAPPED = re.compile(r"\$\$(.+?)\$\$|\\\[(.+?)\\\]|\$([^$]+)\$|\\\((.+?)\\\)", re.DOTALL)
 NAMED = re.compile(r"(?:The|This|So|Its|Their|Hence|Thus)\b.* is (\S{1,40})", re.DOTALL)
+ANSWER_TAG = re.compile(r"</?answer>", re.IGNORECASE)
 TRAILING_TAGS = re.compile(r"(?:<\|[^|<>]{1,40}\|>[a-z]*\s*)+$")
+
+
+def _tagged(completion: str) -> str:
+    """With `<ANSWER>` as `<answer>`."""
+    return ANSWER_TAG.sub(lambda tag: tag[0].lower(), completion)
 
 
 def final_part(completion: str) -> str | None:
     """The part that may hold the answer: after `</think>`, inside the last `<answer>` pair. None: unfinished."""
-    text = completion[-LONGEST_SCANNED:]
+    text = _tagged(completion[-LONGEST_SCANNED:])
     _, closed, tail = text.rpartition("</think>")
     if closed:
         text = tail
@@ -94,7 +101,7 @@ def marked(completion: str) -> bool:
     part = final_part(completion)
     if part is None:
         return False
-    return "<answer>" in completion.rpartition("</think>")[2] or BOX.search(part) is not None
+    return "<answer>" in _tagged(completion).rpartition("</think>")[2] or BOX.search(part) is not None
 
 
 def boxes(text: str) -> list[tuple[int, int, str]] | None:
@@ -169,7 +176,7 @@ def _stated(text: str) -> str | None:
     rest = text[-4000:]
     while (match := _last_match(rest)) is not None:
         said = rest = (match["said"] or match["bare"] or match["hashed"]).strip().strip("* ")  # "Answer: it is 12"
-    if said is None or said.lower().startswith("not "):
+    if said is None or said.lower().startswith(("not ", "不")):
         return None
     wrapped = WRAPPED.match(said)
     if wrapped is not None and said[wrapped.end() :].lstrip()[:1] in ("", ".", "%", ",", "*"):
@@ -198,7 +205,7 @@ def _short(text: str) -> str | None:
     if segments and (len(segments) == 1 or not text[segments[-1].end() :].strip(" .")) and text[:1].isalpha():
         return _segment(segments[-1])
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    prose = len(PROSE.findall(WRAPPED.sub("", lines[-1]))) if lines else 0
+    prose = len(PROSE.findall(WRAPPED.sub("", lines[-1]))) if lines and " " in lines[-1] else 0  # AB:BC=2:3 is none
     says_number = prose >= 2 and QUANTITY.search(lines[-1]) is not None and CONCLUSION.search(lines[-1]) is not None
     if text[:1] not in "\\$" and (prose >= 4 or says_number):
         return None if QUANTITY.search(lines[-1]) or len(lines) > 1 else text

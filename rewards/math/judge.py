@@ -13,28 +13,33 @@ from collections import Counter
 from collections.abc import Sequence
 
 from rewards.math import texts
+from rewards.math.assignments import assigned, is_chain, is_variable, may_be_tuple, roots
 from rewards.math.expressions import same_expression
-from rewards.math.families import same_family, same_residue, without_parameter
-from rewards.math.matrices import entries, matrix, unit_vectors, vector
+from rewards.math.families import same_parameters, same_residue
+from rewards.math.matrices import same_matrix, unit_vectors
 from rewards.math.normal import LONGEST, has_hidden_characters, normal, squeezed
 from rewards.math.numbers import rational, rounded_from, same_based
 from rewards.math.parse import tree_of
 from rewards.math.relations import same_relations
 from rewards.math.sets import same_set
 from rewards.math.structure import (
+    LAND,
+    LOR,
+    ON_THE_REALS,
     bracketed,
     relation,
     rows_of_cases,
+    says_or,
     split_at,
     split_top,
     strip_outer,
+    tuple_items,
 )
 from rewards.math.units import factor, split_unit, unit_of
 from rewards.math.value import same_value
 
 FORMULA = re.compile(r"[\\\d^*/+=]")
 POINT = re.compile(r"^[A-Z]'?\s*=?\s*(?=\()")
-LAND, LOR = re.compile(r"\\land(?![a-zA-Z])"), re.compile(r"\\lor(?![a-zA-Z])")
 DEEPEST = 6
 MOST_ITEMS = 200
 STRICT = {"%", "deg", "$", "€", "£"}  # a bare number beside one of these is compared, and then the verdict stands
@@ -68,8 +73,9 @@ def _same(gold: str, answer: str, depth: int) -> bool:
         return a == b or rounded_from(gold, answer, b)
     if squeezed(gold) == squeezed(answer):
         return True
+    gold, answer = (ON_THE_REALS.sub(r"\g<rule>", text) if "\\R" in text else text for text in (gold, answer))
     gold, answer = strip_outer(gold), strip_outer(answer)
-    for layer in (_spelt, _kinds, _cases, _sets, _parameters, _logic, _lists, _relations, _matrices, _brackets, _units):
+    for layer in LAYERS:
         verdict = layer(gold, answer, depth)
         if verdict is not None:
             return verdict
@@ -165,19 +171,52 @@ def _sets(gold: str, answer: str, depth: int) -> bool | None:
 
 
 def _parameters(gold: str, answer: str, depth: int) -> bool | None:
-    """`k\\pi, k \\in \\Z`: the values for all integers."""
-    if "\\Z" not in gold + answer and "integer" not in gold + answer:
-        return None
-    sides = [without_parameter(text) for text in (gold, answer)]
-    if not sides[0][1] and not sides[1][1]:
-        return None
-    first, second = (_value_of(core) for core, _ in sides)
-    return same_family(first, second, sides[0][1] | sides[1][1]) or None
+    return same_parameters(gold, answer, lambda a, b: _same(a, b, depth + 1))
 
 
-def _value_of(text: str) -> str:
-    found = relation(text)
-    return found.parts[-1] if found is not None and found.named else text
+def _named(gold: str, answer: str, depth: int) -> bool | None:
+    """`x = 2, y = 3`, `(x, y) = (2, 3)`, `x = y = 2`: by name where both sides name, else in the order written."""
+    left, right = assigned(gold), assigned(answer)
+    if left is None and right is None:
+        return _roots(gold, answer, depth)
+    if left is not None and right is not None:
+        mine, theirs = dict(left), dict(right)
+        if len(mine) == len(theirs) == 1:
+            return None
+        if mine.keys() == theirs.keys():
+            return all(_same(value, theirs[name], depth + 1) for name, value in mine.items())
+        if is_chain(gold) and is_chain(answer) and _linked(mine) == _linked(theirs):
+            return True
+        if len(mine) == len(theirs) and (verdict := _roots(gold, answer, depth)) is not None:
+            return verdict
+        return None if len(mine) == len(theirs) and not all(map(is_variable, [*mine, *theirs])) else False
+    named, other = (left, answer) if left is not None else (right, gold)
+    if named is None or len(named) == 1:
+        return None
+    values, items = [value for _, value in named], split_top(other)
+    if says_or(other):
+        return _roots(gold, answer, depth) or False
+    if len(items) == 1 and is_chain(gold if left is not None else answer):
+        items = tuple_items(other) or []
+    elif len(items) == 1 or any(relation(item) is not None for item in items):
+        return _roots(gold, answer, depth)
+    by_name = [value for _, value in sorted(named)]
+    return any(
+        _all_same(*((order, items) if left is not None else (items, order)), depth) for order in (values, by_name)
+    )
+
+
+def _linked(chain: dict[str, str]) -> set[str]:
+    """All that `a = b = c` says to be equal."""
+    return chain.keys() | set(map(squeezed, chain.values()))
+
+
+def _roots(gold: str, answer: str, depth: int) -> bool | None:
+    """`x = 1 or x = 2` is `x_1 = 1, x_2 = 2`."""
+    left, right = roots(gold), roots(answer)
+    if left is None or right is None:
+        return None
+    return _match(left[1], right[1], depth) if left[0] == right[0] else None
 
 
 def _lists(gold: str, answer: str, depth: int) -> bool | None:
@@ -187,22 +226,33 @@ def _lists(gold: str, answer: str, depth: int) -> bool | None:
         return False
     if len(golds) == 1 and len(answers) == 1:
         return None
+    if len(golds) == 1 and says_or(answer) and _one_value(gold, answers, depth):
+        return True
     if len(golds) > 1 and len(answers) > 1:
         return _match(_completed(golds), _completed(answers), depth)
     listed, single = (golds, answer) if len(golds) > 1 else (answers, gold)
     found_relation = relation(single)
-    if found_relation is not None and found_relation.signs == ["\\in"]:
+    member = found_relation is not None and found_relation.signs == ["\\in"]
+    if found_relation is not None and member:
         single = found_relation.parts[1]
     inside = bracketed(single)
     if inside is not None and inside.brackets == "{}":
         return _match(golds, inside.items, depth) if listed is golds else _match(inside.items, answers, depth)
     if inside is not None and inside.brackets in ("()", "[]"):
+        if member or not may_be_tuple(gold if listed is golds else answer, inside.brackets, is_gold=listed is golds):
+            return False
         ordered = _by_name(listed)
         pairs = (ordered, inside.items) if listed is golds else (inside.items, ordered)
         return _all_same(*pairs, depth)
     if found_relation is not None and found_relation.named and len(split_top(found_relation.parts[-1])) > 1:
         return None
     return False
+
+
+def _one_value(gold: str, writings: list[str], depth: int) -> bool:
+    """`1/2 or 0.5`: different writings of one value, the gold's."""
+    distinct = len(set(map(squeezed, writings))) == len(writings)
+    return distinct and bracketed(gold) is None and all(_same(gold, item, depth + 1) for item in writings)
 
 
 def _by_name(items: list[str]) -> list[str]:
@@ -250,34 +300,13 @@ def _relations(gold: str, answer: str, depth: int) -> bool | None:
 
 
 def _matrices(gold: str, answer: str, depth: int) -> bool | None:
-    """Matrices entry by entry; a vector in any writing: column, row, `(1, 2)`, `\\langle 1, 2 \\rangle`."""
-    left, right = matrix(gold), matrix(answer)
-    if left is not None and right is not None:
-        if left[0] != right[0] or [len(r) for r in left[1]] != [len(r) for r in right[1]]:
-            return False
-        return all(_all_same(row, other, depth) for row, other in zip(left[1], right[1], strict=True))
-    if "\\begin" not in gold and "\\begin" not in answer and left is None and right is None:
-        return None
-    mine, theirs = entries(gold), entries(answer)
-    if mine is not None and theirs is not None:
-        return [len(row) for row in mine] == [len(row) for row in theirs] and all(
-            same_value(a, b)
-            for row, other in zip(mine, theirs, strict=True)
-            for a, b in zip(row, other, strict=True)
-        )  # fmt: skip
-    first, second = vector(gold) or _tuple(gold), vector(answer) or _tuple(answer)
-    return _all_same(first, second, depth) if first is not None and second is not None else False
-
-
-def _tuple(text: str) -> list[str] | None:
-    inside = bracketed(text)
-    return inside.items if inside is not None and inside.brackets in ("()", "[]") else None
+    return same_matrix(gold, answer, lambda a, b: _same(a, b, depth + 1))
 
 
 def _brackets(gold: str, answer: str, depth: int) -> bool | None:
     """Tuples, intervals, sets and unions of them."""
     bare = POINT.sub("", gold), POINT.sub("", answer)
-    if bare != (gold, answer) and all(len(_tuple(text) or ()) > 1 for text in bare):
+    if bare != (gold, answer) and all(len(tuple_items(text) or ()) > 1 for text in bare):
         gold, answer = bare  # A(2, 3)
     left, right = split_top(gold, cup=True), split_top(answer, cup=True)
     if len(left) > 1 or len(right) > 1:
@@ -328,3 +357,8 @@ def _units(gold: str, answer: str, depth: int) -> bool | None:
     if "deg" in symbols and "\\pi" in left + right:
         return _same(*((f"({left})*\\pi/180", right) if unit else (left, f"({right})*\\pi/180")), depth + 1)
     return False if symbols & STRICT else None
+
+
+LAYERS = (
+    _spelt, _kinds, _cases, _sets, _parameters, _logic, _named, _lists, _relations, _matrices, _brackets, _units,
+)  # fmt: skip

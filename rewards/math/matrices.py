@@ -6,8 +6,11 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 
-from rewards.math.parse import Tree, replaced, tree_of
-from rewards.math.value import variables
+from rewards.math.parse import tree_of
+from rewards.math.relations import Same, all_same
+from rewards.math.structure import tuple_items
+from rewards.math.trees import Tree, replaced
+from rewards.math.value import same_value, variables
 
 BLOCK = re.compile(
     r"\\begin\s*\{(?P<kind>[a-zA-Z]*matrix|array)\}(?:\s*\{[lcr| ]*\})?(?P<body>.*?)\\end\s*\{(?P=kind)\}", re.DOTALL
@@ -17,12 +20,58 @@ NESTED = re.compile(r"(?:Matrix\s*\(\s*)?[\[(]\s*(?P<rows>\[[^\[\]]*\](?:\s*,\s*
 MOST_CELLS = 100
 MOST_FACTORS = 8
 
+TRANSPOSED = re.compile(r"(?P<of>.*[)\]}])\s*\^\s*\{?\s*(?:T|\\top|\\intercal|\x01T\x02)\s*\}?\s*", re.DOTALL)
+
 Trees = list[list[Tree]]
+
+
+def same_matrix(gold: str, answer: str, same: Same) -> bool | None:
+    """Matrices entry by entry; a vector in any writing: column, row, `(1, 2)`, `\\langle 1, 2 \\rangle`, `i + 2j`."""
+    left, right = matrix(gold), matrix(answer)
+    if left is not None and right is not None:
+        if left[0] != right[0] or [len(r) for r in left[1]] != [len(r) for r in right[1]]:
+            return False
+        return all(all_same(row, other, same) for row, other in zip(left[1], right[1], strict=True))
+    if "\\begin" not in gold and "\\begin" not in answer and left is None and right is None:
+        return None
+    mine, theirs = entries(gold), entries(answer)
+    if mine is not None and theirs is not None:
+        return [len(row) for row in mine] == [len(row) for row in theirs] and all(
+            same_value(a, b)
+            for row, other in zip(mine, theirs, strict=True)
+            for a, b in zip(row, other, strict=True)
+        )  # fmt: skip
+    cells, others = vector(gold) or tuple_items(gold), vector(answer) or tuple_items(answer)
+    if cells is not None and others is not None:
+        return all_same(cells, others, same)
+    first, second = _components(gold, cells, mine), _components(answer, others, theirs)
+    if first is None or second is None or len(first) != len(second):
+        return False
+    return all(same_value(a, b) for a, b in zip(first, second, strict=True))
+
+
+def _components(text: str, cells: list[str] | None, computed: Trees | None) -> list[Tree] | None:
+    """The components of a vector: its cells, what a computed row or column holds, or those along i, j, k."""
+    if cells is not None:
+        trees = [tree_of(cell) for cell in cells]
+        known = [tree for tree in trees if tree is not None]
+        return known if len(known) == len(trees) else None
+    if computed is not None:
+        return _line(computed)
+    return unit_vectors(text)
+
+
+def _line(rows: Trees) -> list[Tree] | None:
+    if len(rows) == 1:
+        return rows[0]
+    return [row[0] for row in rows] if all(len(row) == 1 for row in rows) else None
 
 
 @lru_cache(maxsize=256)
 def matrix(text: str) -> tuple[str, tuple[tuple[str, ...], ...]] | None:
     """`("matrix" or "determinant", rows of cells)` where the whole text is one matrix, with or without brackets."""
+    if "^" in text and (transposed := TRANSPOSED.fullmatch(text.strip())) is not None:
+        return _transposed(transposed["of"])
     if "\\begin" not in text:
         nested = NESTED.fullmatch(text.strip())
         if nested is None:
@@ -35,6 +84,16 @@ def matrix(text: str) -> tuple[str, tuple[tuple[str, ...], ...]] | None:
         return None
     bars = found["kind"] in ("vmatrix", "Vmatrix") or (stripped.startswith("|") and stripped.endswith("|"))
     return "determinant" if bars else "matrix", _rows(found["body"])
+
+
+def _transposed(text: str) -> tuple[str, tuple[tuple[str, ...], ...]] | None:
+    """Of a matrix, or of a tuple, which is a row."""
+    found, row = matrix(text), tuple_items(text)
+    if found is None and row is not None and len(row) > 1:
+        found = "matrix", (tuple(row),)
+    if found is None or found[0] != "matrix" or len({len(row) for row in found[1]}) != 1:
+        return None
+    return "matrix", tuple(zip(*found[1], strict=True))
 
 
 def _rows(body: str) -> tuple[tuple[str, ...], ...]:

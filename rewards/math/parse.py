@@ -11,11 +11,10 @@ from __future__ import annotations
 
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any
 
 from rewards.math.tokens import CONSTANTS, FUNCTIONS, GREEK, LISTED, Unsupported, tokens_of
-
-Tree = tuple[Any, ...]
+from rewards.math.trees import Tree as Tree
+from rewards.math.trees import is_plain_fraction, replaced
 
 DEEPEST = 80
 OPENERS = {"(": ")", "[": "]", "{": "}", "\\{": "\\}", "\\lfloor": "\\rfloor", "\\lceil": "\\rceil"}
@@ -90,27 +89,35 @@ class _Parser:
         return total
 
     def product(self) -> Tree:
-        result = self.signed()
+        negative = self.signs()  # of the whole: -1\frac{1}{2} is minus one and a half
+        result = factor = self.power()
         mixed = result[0] == "num" and result[1].denominator == 1 and self.tokens[self.position - 1].isdigit()
         while True:
             if self.take("*", "**"):
-                result = ("mul", result, self.signed())
+                factor = self.signed()
+                result = ("mul", result, factor)
             elif self.take("/", "\\div"):
-                result = ("div", result, self.signed())
+                factor = self.signed()
+                result = ("div", result, factor)
             elif self.starts_factor():
-                before = self.tokens[self.position - 1]
-                power = before.isalpha() and self.ahead() == "^"  # n2^n
-                if self.peek()[0] in "0123456789." and before != "!" and not power:
+                if self.peek()[0] in "0123456789." and not self.takes_number(factor):
                     raise Unsupported("two numbers side by side")
                 fraction = self.peek() == "\\frac"
                 factor = self.power()
-                if mixed and fraction and _is_plain_fraction(factor):
+                if mixed and fraction and is_plain_fraction(factor):
                     result = ("add", result, factor)  # 1\frac{1}{2} is one and a half
                 else:
                     result = ("mul", result, factor)
             else:
-                return result
+                return ("neg", result) if negative else result
             mixed = False
+
+    def takes_number(self, factor: Tree) -> bool:
+        """Whether a number may follow a factor without a sign: `3!2`, `n2^n`, `3^{n}2`, `2^3 5^2`."""
+        before, powered = self.tokens[self.position - 1], self.ahead() == "^"
+        if factor[0] == "pow":
+            return before == "}" or powered
+        return before == "!" or (before.isalpha() and powered)
 
     def starts_factor(self) -> bool:
         token = self.peek()
@@ -118,13 +125,16 @@ class _Parser:
             return False
         return not (token == "|" and self.bars > 0)
 
-    def signed(self) -> Tree:
+    def signs(self) -> bool:
+        """Whether the signs that stand here make a minus."""
         negative = False
         while self.peek() in ("+", "-"):
             negative ^= self.peek() == "-"
             self.position += 1
-        tree = self.power()
-        return ("neg", tree) if negative else tree
+        return negative
+
+    def signed(self) -> Tree:
+        return ("neg", self.power()) if self.signs() else self.power()
 
     def power(self) -> Tree:
         base = self.primary()
@@ -388,13 +398,3 @@ class _Parser:
         if low is None:  # an antiderivative keeps its variable
             return ("int", replaced(body, {variable: ("var", name)}), ("var", name))
         return ("int", body, variable, low, high)
-
-
-def replaced(tree: Tree, exchange: dict[Tree, Tree]) -> Tree:
-    """The tree with some subtrees put for others."""
-    kept = exchange.get(tree)
-    return kept or tuple(replaced(child, exchange) if isinstance(child, tuple) else child for child in tree)
-
-
-def _is_plain_fraction(tree: Tree) -> bool:
-    return bool(tree[0] == "div" and tree[1][0] == "num" and tree[2][0] == "num")

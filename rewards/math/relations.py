@@ -32,11 +32,11 @@ def same_relations(gold: str, answer: str, same: Same) -> bool | None:
     inside = bracketed(other)
     if (interval := as_interval(found)) is not None and inside is not None and len(inside.items) == 2:
         return same(*((other, interval) if other_is_gold else (interval, other)))
-    value = _said(found)
+    value = _said(found, same)
     return value is not None and same(*((other, value) if other_is_gold else (value, other)))
 
 
-def _said(found: Relation) -> str | None:
+def _said(found: Relation, same: Same) -> str | None:
     """What `x = 5`, `5 = x`, `f(x) = ... = 5` or `m + n = 5` gives for an answer."""
     if found.named:
         values = [value for part in found.parts[1:] if (value := rational(part)) is not None]
@@ -44,14 +44,23 @@ def _said(found: Relation) -> str | None:
         return found.parts[-1] if agree else None  # `x = 41 = 42` says nothing
     if len(found.signs) == 1 and found.turned().named:
         return found.parts[0]
-    if found.signs != ["="]:
+    if set(found.signs) != {"="}:
         return None
-    left, right = tree_of(found.parts[0]), tree_of(found.parts[1])
-    if left is None or right is None or variables(right):
+    left, right = tree_of(found.parts[0]), tree_of(found.parts[-1])
+    if left is not None and not variables(left):
+        return found.parts[-1] if _adds_up(found.parts, same) else None  # 4^2 = 16
+    if len(found.signs) > 1 or left is None or right is None or variables(right):
         return None
-    if not variables(left):
-        return found.parts[1] if same_value(left, right) else None  # 4^2 = 16
     return None if _has_number(left) else found.parts[1]
+
+
+def _adds_up(parts: Sequence[str], same: Same) -> bool:
+    """Whether each part of `48 + 24 = 72 clips` has the value of the first; the last may have a unit."""
+    trees = [tree_of(part) for part in parts]
+    known = [tree for tree in trees if tree is not None and not variables(tree)]
+    if not all(same_value(known[0], tree) for tree in known[1:]):
+        return False
+    return known == trees or (known == trees[:-1] and same(parts[0], parts[-1]))
 
 
 def _has_number(tree: Tree) -> bool:
@@ -73,12 +82,12 @@ def _same_relation(left: Relation, right: Relation, same: Same) -> bool:
         return False
     if len(left.signs) > 1:
         turned = right.turned()
-        return any(left.signs == other.signs and _all_same(left.parts, other.parts, same) for other in (right, turned))
+        return any(left.signs == other.signs and all_same(left.parts, other.parts, same) for other in (right, turned))
     try:
         a, b = left.difference(), right.difference()
     except Unsupported:
         return any(
-            left.signs == other.signs and _all_same(left.parts, other.parts, same) for other in (right, right.turned())
+            left.signs == other.signs and all_same(left.parts, other.parts, same) for other in (right, right.turned())
         )
     if left.signs == right.signs:
         equation = left.signs[0] in ("=", "\\ne")
@@ -86,5 +95,5 @@ def _same_relation(left: Relation, right: Relation, same: Same) -> bool:
     return left.signs == right.turned().signs and proportional(("neg", a), b, positive=True)
 
 
-def _all_same(golds: Sequence[str], answers: Sequence[str], same: Same) -> bool:
+def all_same(golds: Sequence[str], answers: Sequence[str], same: Same) -> bool:
     return len(golds) == len(answers) and all(same(a, b) for a, b in zip(golds, answers, strict=True))

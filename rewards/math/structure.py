@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 
-from rewards.math.parse import Tree, parse
+from rewards.math.numbers import NUMBER
+from rewards.math.parse import Tree, parse, tree_of
+from rewards.math.units import split_unit
+from rewards.math.value import constant
 
 SIGN = re.compile(r"\\(?:le|ge|ne|approx|in|to|equiv|sim|mapsto|Rightarrow|implies)(?![a-zA-Z])|[<>=]")
 TURNED = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le", "=": "=", "\\ne": "\\ne"}
 SEPARATOR = re.compile(r"[,;]?\s*\x01\s*(?:,\s*)?(?:and|or)\s*\x02|[,;]?\s*(?<![a-zA-Z\\])(?:and|or)(?![a-zA-Z])|[,;]")
 LISTING = re.compile(r"[,;]|pm|mp|or|and")
+LAND, LOR = re.compile(r"\\land(?![a-zA-Z])"), re.compile(r"\\lor(?![a-zA-Z])")
 CUP = re.compile(r"\\cup(?![a-zA-Z])|(?<=[)\]])\s*[uU]\s*(?=[(\[])")
+COORDINATE = r"(?:[a-zA-Z]{1,2}|\\[a-zA-Z]+\s*)(?:\s*_\s*(?:\{\s*\w+\s*\}|\w))?"
 NAME = re.compile(
     "|".join((
         r"[a-zA-Z]{1,3}'{0,3}",  # x, AB, y''
@@ -25,9 +31,9 @@ NAME = re.compile(
         r"\|\s*[a-zA-Z]{1,2}\s*\|",  # |z|, |AB|
         r"[a-zA-Z](?:\s*\+\s*[a-zA-Z])+",  # m + n
         r"\\(?:overline|bar|lim|int|sum|prod|det)(?![a-zA-Z]).*",
-        r"\(\s*[a-zA-Z](?:\s*,\s*[a-zA-Z])+\s*\)",  # (x, y)
+        rf"\(\s*{COORDINATE}(?:\s*,\s*{COORDINATE})+\s*\)",  # (x, y), (r, \theta), (x_1, x_2), (AB, CD)
         r"\x01[^\x01\x02]+\x02|[a-zA-Z]['a-zA-Z ]{3,40}",  # words
-        r"[a-zA-Z](?:_\{?\w\}?)?\s*:\s*[a-zA-Z](?:_\{?\w\}?)?",  # V_1 : V_2
+        r"[a-zA-Z]{1,3}(?:_\{?\w\}?)?(?:\s*:\s*[a-zA-Z]{1,3}(?:_\{?\w\}?)?)+",  # V_1 : V_2, AB : BC
     ))
 )  # fmt: skip
 NOT_NAMES = {"e", "i", "\\pi", "\\infty", "\\emptyset"}
@@ -88,13 +94,29 @@ def _split(text: str, pattern: re.Pattern[str]) -> tuple[list[str], list[str]]:
 
 @lru_cache(maxsize=1024)
 def _listed(text: str) -> tuple[str, ...]:
-    parts, _ = _split(text, SEPARATOR)
+    parts, _ = _split(_logical(text), SEPARATOR)
     items = [part for i, part in enumerate(parts) if part or 0 < i < len(parts) - 1 or len(parts) == 1]
     if len(items) == 1 and ("\\pm" in text or "\\mp" in text) and len(text) < 300:
         upper = text.replace("\\pm", "+").replace("\\mp", "-")
         lower = text.replace("\\pm", "-").replace("\\mp", "+")
         return upper.lstrip("+ "), lower.lstrip("+ ")
     return tuple(items)
+
+
+def _logical(text: str) -> str:
+    """`x = 1 \\lor x = 2` in words; `p \\lor q` is a formula and stays."""
+    if "\\l" not in text:
+        return text
+    for sign, word in ((LOR, "or"), (LAND, "and")):
+        parts, found = _split(text, sign)
+        if found and all(SIGN.search(part) for part in parts):
+            text = f"\x01{word}\x02".join(parts)
+    return text
+
+
+def says_or(text: str) -> bool:
+    """Whether the items of a list are alternatives."""
+    return "or" in text and any("or" in found for found in _split(_logical(text), SEPARATOR)[1])
 
 
 def split_at(text: str, pattern: re.Pattern[str]) -> list[str]:
@@ -126,22 +148,54 @@ def bracketed(text: str) -> Bracketed | None:
     return Bracketed(brackets, split_top(inner))
 
 
+def tuple_items(text: str) -> list[str] | None:
+    """The items of `(1, 2)` or `[1, 2]`."""
+    inside = bracketed(text)
+    return inside.items if inside is not None and inside.brackets in ("()", "[]") else None
+
+
 def strip_outer(text: str) -> str:
     """Without parentheses or braces around a single item, however many."""
     text = text.strip()
-    while len(text) > 2 and text[0] + text[-1] in ("()", "{}"):
-        inner = text[1:-1]
-        depths = _depths(inner)
-        if min(depths) < 0 or (len(split_top(inner)) > 1 and "\\begin" not in inner):
-            return text
-        text = inner.strip()
-    return text
+    if len(text) < 3 or text[0] + text[-1] not in ("()", "{}"):
+        return text
+    closing = _closing(text)
+    start, end = 0, len(text)
+    outer = start, end
+    while end - start > 2 and text[start] + text[end - 1] in ("()", "{}") and closing.get(start) == end - 1:
+        outer = start, end
+        start, end = start + 1, end - 1
+        while start < end and text[start].isspace():
+            start += 1
+        while start < end and text[end - 1].isspace():
+            end -= 1
+    inner = text[start:end]
+    listed = len(split_top(inner)) > 1 and "\\begin" not in inner
+    return text[outer[0] : outer[1]] if listed else inner
+
+
+def _closing(text: str) -> dict[int, int]:
+    """Where the bracket that opens here closes, of whatever kind (intervals mix them)."""
+    closing: dict[int, int] = {}
+    opened: list[int] = []
+    for i, char in enumerate(text):
+        if char in "([{":
+            opened.append(i)
+        elif char in ")]}" and opened:
+            closing[opened.pop()] = i
+    return closing
 
 
 LEADING_WORDS = re.compile(
     r"^\x01[^\x01\x02]*\b(?:integers?|reals?|numbers?|values?|all|that|equation|is)\b[^\x01\x02]*\x02\s*(?=\S)"
 )
-FORALL = re.compile(r"\s*,?\s*(?:\x01\s*,?\s*(?:for (?:all|every|any|each))\b.*|\\forall.*)$", re.DOTALL)
+FORALL = re.compile(
+    r"\s*,?\s*(?:\x01\s*,?\s*(?:for (?:all|every|any|each))\b.*|\\forall.*|(?<=\s)for (?:all|every|any|each)\s.*)$",
+    re.DOTALL,
+)
+ON_THE_REALS = re.compile(  # f(x) = 2x, x \in \R
+    r"(?P<rule>\s*[a-zA-Z]\s*\(\s*(?P<name>[a-zA-Z])\s*\)\s*=.*?)\s*[,;(]?\s*(?P=name)\s*\\in\s*\\R\s*\)?\s*", re.DOTALL
+)
 
 
 @lru_cache(maxsize=1024)
@@ -155,6 +209,8 @@ def relation(text: str) -> Relation | None:
         return None
     if "\\approx" in signs:
         cut = signs.index("\\approx")
+        if cut == 0 and not _near(parts[0], parts[1]):  # `x = 1/3 \\approx ...` has said its value before
+            return Relation(parts, ["?"])
         if cut == 0 and NAME.fullmatch(parts[0]):
             signs[0] = "="
         else:
@@ -162,6 +218,16 @@ def relation(text: str) -> Relation | None:
     if "\\in" in signs and signs != ["\\in"]:
         return Relation(parts, ["?"])
     return Relation(parts, signs) if signs else Relation(["x", parts[0]], ["="])
+
+
+def _near(exact: str, approximate: str) -> bool:
+    """Whether one number may be said for another: rounded to the digits it shows, or within a percent."""
+    (value, unit), (number, other) = split_unit(exact), split_unit(approximate)
+    a, b = (None if (tree := tree_of(text)) is None else constant(tree) for text in (value, number))
+    if a is None or b is None or (unit != other and (unit or other == "%")):
+        return True  # 1/2 is about 50%, 42 cm about 16.5 in
+    half = Fraction(1, 2 * 10 ** len(number.strip().partition(".")[2])) if NUMBER.fullmatch(number.strip()) else 0
+    return bool(abs(a - b) <= max(abs(a) / 100, float(half)))
 
 
 def as_interval(found: Relation) -> str | None:

@@ -35,7 +35,8 @@ def gold_answer(gold: str) -> str | None:
     """The answer inside a gold: itself, or what it boxes or states if it is a worked solution."""
     if len(gold) > LONGEST_GOLD:
         return None
-    worked = "boxed" in gold or "fbox" in gold or "answer is" in gold or (len(gold) > 300 and " " in gold)
+    marks = ("boxed", "fbox", "answer is", "####")
+    worked = any(mark in gold for mark in marks) or (len(gold) > 300 and " " in gold)
     text = extract(gold) if worked else gold
     return text if text is not None and normal(text) else None
 
