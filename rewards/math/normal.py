@@ -39,6 +39,7 @@ ROOTED = re.compile(r"√\s*(\d+|[a-zA-Z])")  # a Unicode root covers the number
 COLOURS = re.compile(r"\\(?:text)?color\s*\{[^{}]*\}")
 INVISIBLE = re.compile("[\u200b\u200c\u200d\u2060\ufeff\u00ad\ufe0f]")
 DIALECT = re.compile(r"\\!|color|\(|C|j$|over|(?<=\d)\s*(?:\^[\s{]*)?(?:\\\w+\s*\{\s*)?(?:st|nd|rd|th)|\\text\s*\{\\\$")
+NEGATIVE_SPACE = re.compile(r"\\!\s*")  # `11,\! 111` prints as 11,111
 OVER = re.compile(r"\{([^{}]*)\\over(?![a-zA-Z])([^{}]*)\}|^([^{}]*)\\over(?![a-zA-Z])([^{}]*)$")
 ORDINAL = re.compile(
     r"(?<=\d)\s*(?:\^\s*\{?\s*)?(?:\\(?:text|mathrm|textrm)\s*\{\s*)?(?:st|nd|rd|th)(?![a-zA-Z])(?:\s*\})*"
@@ -102,8 +103,8 @@ ALIASES = (
     (re.compile(r"\{\s*\}"), " "),
 )
 LEADING = re.compile(r"^(?:(?:=|\\approx|\\sim(?=\s*\d)|~|≈)\s*)+")
-SPACED = re.compile(r"[-+]?\d{1,3}(?: \d{3})+(?:\.\d+)?")
-GROUPED = re.compile(r"(?<![\d.,])(\d{1,3}(?:(?:,|\{,\}|\\,|\\!,|\{,\}\\!|,\\!|,\\ )\s?\d{3})+)(?![\d,])")
+SPACED = re.compile(r"[-+]?[1-9]\d{0,2}(?: \d{3})+(?:\.\d+)?")
+GROUPED = re.compile(r"(?<![\d.,])([1-9]\d{0,2}(?:(?:,|\{,\}|\\,)\d{3})+)(?![\d,])")  # `1, 234` is a list
 
 
 def normal(answer: str) -> str:
@@ -138,7 +139,7 @@ def normal(answer: str) -> str:
 
 def _dialect(text: str) -> str:
     """Negative spaces and colours away, sympy's constructors as mathematics."""
-    text = ORDINAL.sub("", COLOURS.sub(" ", text.replace("\\!", "").replace("\\text{\\$}", "\\$")))
+    text = ORDINAL.sub("", COLOURS.sub(" ", NEGATIVE_SPACE.sub("", text).replace("\\text{\\$}", "\\$")))
     text = OVER.sub(lambda f: f"\\frac{{{f[1] or f[3]}}}{{{f[2] or f[4]}}}", text)
     if COMPLEX.fullmatch(text):
         text = text.strip("()").replace("j", "i")
