@@ -102,6 +102,13 @@ ALIASES = (
     (re.compile(r"\\(?:left|right)?arrow(?![a-zA-Z])"), r"\\to "),
     (re.compile(r"\{\s*\}"), " "),
 )
+WHOLE_TEXT = re.compile(r"\{*\x01\s*([-+$€£¥₹\d][^\x01\x02]*?)[\s.,;]*\x02\}*")  # `\text{72 clips}`
+ANNOUNCED = re.compile(  # words that only say that the answer follows; any other word may change what is said
+    r"(?P<mark>\x01?)\s*(?:(?:so|thus|hence|therefore),?\s+)?(?:(?:the|an?)\s+)?(?:(?:final|correct|grand)\s+)?"
+    r"(?:(?:answer|result|total|value|solution)(?:\s+(?:is|are|equals|of))?|it is|there are|exactly|precisely)\s*[:=]?"
+    r"\s*(?:(?P<end>\x02)\s*(?=\S)|(?<=[\s:=])(?=[-+$€£¥₹]?\s?\d))",
+    re.IGNORECASE,
+)
 LEADING = re.compile(r"^(?:(?:=|\\approx|\\sim(?=\s*\d)|~|≈)\s*)+")
 SPACED = re.compile(r"[-+]?[1-9]\d{0,2}(?: \d{3})+(?:\.\d+)?")
 GROUPED = re.compile(r"(?<![\d.,])([1-9]\d{0,2}(?:(?:,|\{,\}|\\,)\d{3})+)(?![\d,])")  # `1, 234` is a list
@@ -132,9 +139,20 @@ def normal(answer: str) -> str:
     if text[:1] in "=\\~≈":
         text = LEADING.sub("", text)
     text = text.rstrip("\\ ")
+    if text[:1] in "\x01{" or text[:1].isalpha():
+        text = _unannounced(text)
     if text[:1] == "]" and text[-1:] == "[":
         text = f"({text[1:-1]})"  # ]0,1[ is (0,1)
     return text.replace(" ", "") if SPACED.fullmatch(text) else text
+
+
+def _unannounced(text: str) -> str:
+    r"""`\text{The answer is }72`, `\text{72 clips}` and `\text{a total of 72 clips}` without what is around them."""
+    if (found := ANNOUNCED.match(text)) is not None:
+        open_still = found["mark"] and not found["end"]
+        text = ("\x01" if open_still else "") + text[found.end() :]
+    whole = WHOLE_TEXT.fullmatch(text)
+    return whole[1] if whole is not None else text
 
 
 def _dialect(text: str) -> str:

@@ -34,10 +34,16 @@ UNITS = [
     "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
 ]  # fmt: skip
 TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
-SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-NUMBER_WORD = re.compile(rf"\b(?:{'|'.join([*UNITS, *TENS, *SCALES])})\b", re.IGNORECASE)
+SCALES = {"dozen": 12, "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+PARTS = {
+    "half": 2, "halve": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8,
+    "ninth": 9, "tenth": 10, "twelfth": 12, "hundredth": 100, "thousandth": 1000,
+}  # fmt: skip
+NUMBER_WORD = re.compile(rf"\b(?:{'|'.join([*UNITS, *TENS, *SCALES, 'half'])})\b|(?<=\d)\x01k\x02", re.IGNORECASE)
+PART = re.compile(rf"(?P<number>.+?)[ -](?P<part>{'|'.join(PARTS)})s?", re.IGNORECASE)
+MIXED = re.compile(rf"(?P<whole>.+) and (?P<part>(?:an?|{'|'.join(UNITS)})[ -][a-z]+)", re.IGNORECASE)
 SCALED = re.compile(
-    r"(?P<sign>[$€£₹]?)\s*(?P<number>.*\d)\s*(?P<scale>thousand|million|billion|trillion)(?P<rest>\s.*|)",
+    rf"(?P<sign>[$€£₹]?)\s*(?P<number>.*\d)\s*(?P<scale>{'|'.join(SCALES)}|(?-i:k))(?P<rest>\s.*|)",
     re.IGNORECASE | re.DOTALL,
 )
 PHRASES = (
@@ -141,16 +147,35 @@ def as_fraction(text: str) -> str | None:
 
 
 def in_digits(text: str) -> str:
-    """`twenty-one apples` as `21 apples`, `5 million` as `(5)*10^6`; other text as it is."""
+    """`twenty-one apples` as `21 apples`, `three fourths` as `3/4`, `5 million` as `5*1000000`; else the text."""
     bare = plain(text)
     if (scaled := SCALED.fullmatch(bare)) is not None:
-        return f"{scaled['sign']}{scaled['number']}*{SCALES[scaled['scale'].lower()]}{scaled['rest']}"
+        scale = SCALES.get(scaled["scale"].lower(), 1000)
+        return f"{scaled['sign']}{scaled['number']}*{scale}{scaled['rest']}"
     words = bare.split(" ")
-    for end in range(len(words), 0, -1):
-        number = spelt_number(" ".join(words[:end]))
+    for end in range(min(len(words), 12), 0, -1):
+        number = spelt_fraction(" ".join(words[:end]).lower())
         if number is not None:
             return " ".join([str(number), *words[end:]])
     return text
+
+
+def spelt_fraction(text: str) -> Fraction | None:
+    """`three fourths`, `one-half`, `two and a half`, `negative seven`; a part of a spelt number only (`3 halves`)."""
+    negative = re.match(r"(?:negative|minus) ", text)
+    if negative is not None:
+        value = spelt_fraction(text[negative.end() :])
+        return None if value is None or value < 0 else -value
+    if (number := spelt_number(text)) is not None:
+        return Fraction(number)
+    if (mixed := MIXED.fullmatch(text)) is not None:
+        whole, part = spelt_number(mixed["whole"]), spelt_fraction(mixed["part"])
+        return whole + part if whole is not None and part is not None and 0 < part < 1 else None
+    found = PART.fullmatch(text if text != "half" else "a half")
+    if found is None:
+        return None
+    number = 1 if found["number"] in ("a", "an") else spelt_number(found["number"])
+    return None if number is None else Fraction(number, PARTS[found["part"]])
 
 
 def spelt_number(text: str) -> int | None:

@@ -71,9 +71,21 @@ SIGN = re.compile(
     r"^(?P<core>.*?[\d})i!])\s*(?P<unit>%|\x01\s*%\s*\x02|\^\s*\\circ|[€£₹$¢])(?P<scale>\s*(?:\x01?\s*[CF]\s*\x02?))?$",
     re.DOTALL,
 )
-NOT_UNITS = re.compile(
-    r"(?:^|[^a-z])(?:sin|cos|tan|cot|sec|csc|log|ln|exp|sqrt|pi|or|and|mod|to|times|over|if|is|not|x|y|infty)(?![a-z])"
+NOT_UNITS = re.compile(  # words that make more of a number than a count of things
+    r"(?<![a-z])(?:"
+    r"sin|cos|tan|cot|sec|csc|log|ln|exp|sqrt|pi|infty|x|y|k"
+    r"|no|not|nor|none|never|isn|aren|wasn|doesn|cannot|can|is|are|was|were|be|or|and|either|neither|if|unless|but|except"
+    r"|without|instead|rather|than|to|maybe|perhaps|possibly|probably|wrong|incorrect|false|unsure|sure|guess|about"
+    r"|approximately|roughly|nearly|almost|around|plus|minus|more|less|fewer|greater|least|most|over|under|above|below"
+    r"|times(?!$)|divided|multiplied|added|subtracted|mod|modulo|remainder|root|squared|cubed|power|factorial|double"
+    r"|twice|triple|half|halves|thirds?|fourths?|fifths?|sixths?|sevenths?|eighths?|ninths?|tenths?|twelfths?"
+    r"|(?:hundred|thousand|million)(?:ths?)?|billion|trillion|dozens?|am|pm|a\.m|p\.m|o'clock"
+    r"|jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
+    r"|nov(?:ember)?|dec(?:ember)?"
+    r")(?![a-z])"
 )
+FINAL_POWER = re.compile(r"(?<=[a-zA-Z.)])\s*(?:\^\s*)?(?:\{\s*-?[1-3]\s*\}|-?[1-3])(?=$|[\s*/.])")
+CLOCK = re.compile(r"(\d{1,2}(?::[0-5]\d)*)\s*\x01?\s*([ap]\.?\s?m\.?)\s*\x02?", re.IGNORECASE)
 ANGLED = re.compile(r"\\?(?:sin|cos|tan|cot|sec|csc|cis)(?![a-z])|[a-zA-Z]\s*[-+]")
 WORD = re.compile(rf"([a-zA-Z%°$€£₹¢\\]+)(2|3)?({POWER})\.?")
 
@@ -86,6 +98,8 @@ def split_unit(text: str, expected: str = "") -> tuple[str, str]:
     `expected` is the unit of the other answer: a single letter counts as a unit only where the other has it (`5 m`).
     """
     text = text.strip()
+    if expected and (found := CLOCK.fullmatch(text)) is not None:
+        return found[1], found[2]  # a time of day, not its hour, beside a quantity
     if (found := CURRENCY.match(text)) is not None:
         return (found[1] + text[found.end() :]).strip(), found[2]
     if (found := SIGN.match(text)) is not None:
@@ -101,7 +115,7 @@ def split_unit(text: str, expected: str = "") -> tuple[str, str]:
         unit = (
             found["unit"].strip() + found["power"] + " " + found["more"].replace("\x01", " ").replace("\x02", " ")
         ).strip()
-        return found["core"].strip(), unit
+        return (found["core"].strip(), unit) if _is_quantity(unit) else (text, "")
     if (found := PLAIN.match(text)) is not None:
         spaced = text[found.end("core")] == " "
         if _is_unit(found["unit"], spaced=spaced) or (expected and factor(found["unit"], expected) is not None):
@@ -110,13 +124,22 @@ def split_unit(text: str, expected: str = "") -> tuple[str, str]:
 
 
 def _is_unit(text: str, *, spaced: bool) -> bool:
-    word = text.strip().lower()
-    if NOT_UNITS.search(word) is not None:
+    word = text.strip()
+    if not _is_quantity(word):
         return False
-    known = unit_of(word)
+    known = unit_of(word.lower())
     if all(name in TABLE for name, _ in known) and len(word) > 1:
         return True
     return spaced and len(word) >= 4 and "^" not in word
+
+
+def _is_quantity(unit: str) -> bool:
+    """Whether the text behind a number only names what is counted: `cm`, `m/s^2`, `different ways`; not `plus 1`."""
+    unit = FINAL_POWER.sub("", unit)
+    if re.search(r"\d", unit) is not None:
+        return False
+    known = unit_of(unit)
+    return (bool(known) and all(name in TABLE for name, _ in known)) or NOT_UNITS.search(unit.lower()) is None
 
 
 @lru_cache(maxsize=1024)
