@@ -64,6 +64,7 @@ FONTS = re.compile(
 )
 TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|textnormal|textsf|texttt|textup|mbox|hbox|emph)\s*\{([^{}]*)\}")
 ROMAN = re.compile(r"\\(?:mathrm|operatorname\*?|mathop|mathsf|mathit)\s*\{([^{}]*)\}")
+INFINITY = re.compile(r"\x01(?:(?P<minus>negative|minus|-)\s*|(?:positive|plus|\+)\s*)?infinity\x02", re.IGNORECASE)
 NUMBER_SETS = re.compile(r"\\(?:mathbb|Bbb|mathbf|bf)\s*(?:\{\s*([RZNQC])\s*\}|([RZNQC])(?![a-zA-Z]))")
 CHOICES = (  # n over k in other spellings
     (re.compile(r"(?:\{\s*\})?[_^]\s*\{?\s*(\d+|[a-z])\s*\}?\s*C\s*_\s*\{?\s*(\d+|[a-z])\s*\}?"), r"\\binom{\1}{\2}"),
@@ -100,6 +101,7 @@ ALIASES = (
     (re.compile(r"\\(?:euro|texteuro)(?![a-zA-Z])"), "€"),
     (re.compile(r"\\(?:therefore|because|Box|square|checkmark)(?![a-zA-Z])"), " "),
     (re.compile(r"\\(?:left|right)?arrow(?![a-zA-Z])"), r"\\to "),
+    (re.compile(r"\\\{\s*\\\}"), r"\\emptyset "),
     (re.compile(r"\{\s*\}"), " "),
 )
 WHOLE_TEXT = re.compile(r"\{*\x01\s*([-+$€£¥₹\d][^\x01\x02]*?)[\s.,;]*\x02\}*")  # `\text{72 clips}`
@@ -136,11 +138,11 @@ def normal(answer: str) -> str:
     if "," in text:
         text = ungroup(text)
     text = re.sub(r"\s+", " ", text).strip()
+    if text[:1] in "\x01{" or text[:1].isalpha():
+        text = _unannounced(text)
     if text[:1] in "=\\~≈":
         text = LEADING.sub("", text)
     text = text.rstrip("\\ ")
-    if text[:1] in "\x01{" or text[:1].isalpha():
-        text = _unannounced(text)
     if text[:1] == "]" and text[-1:] == "[":
         text = f"({text[1:-1]})"  # ]0,1[ is (0,1)
     return text.replace(" ", "") if SPACED.fullmatch(text) else text
@@ -185,7 +187,7 @@ def _latex(text: str) -> str:
     text = SPACES.sub(" ", text)
     text = FRACTIONS.sub(r"\\frac", text)
     text = TEXT.sub(lambda found: f"\x01{found[1].strip()}\x02", text)
-    text = text.replace("\x01infinity\x02", "\\infty ")
+    text = INFINITY.sub(lambda found: "-\\infty " if found["minus"] else "\\infty ", text)
     text = NUMBER_SETS.sub(lambda found: f"\\{found[1] or found[2]} ", text)
     text = FONTS.sub("", ROMAN.sub(_roman, text))
     for pattern, plain in ALIASES:

@@ -46,20 +46,25 @@ SCALED = re.compile(
     rf"(?P<sign>[$€£₹]?)\s*(?P<number>.*\d)\s*(?P<scale>{'|'.join(SCALES)}|(?-i:k))(?P<rest>\s.*|)",
     re.IGNORECASE | re.DOTALL,
 )
-PHRASES = (
-    {"no solution", "no solutions", "no real solution", "no real solutions", "has no solution", "none exist", "none",
-     "there is no solution", "there are no solutions", "empty set", "\\emptyset", "the empty set", "no such number",
-     "no real roots", "there are no real solutions", "no values", "no value"},
-    {"does not exist", "dne", "doesn't exist", "d.n.e", "the limit does not exist"},
-    {"undefined", "not defined", "is undefined"},
-    {"infinitely many", "infinitely many solutions", "infinite solutions", "an infinite number", "infinite"},
-    {"diverges", "divergent", "the series diverges", "it diverges"},
-    {"converges", "convergent", "the series converges", "it converges"},
+PHRASES = (  # without what `_phrase` takes away: articles, "is", "are", and what it is that exists or not
+    {"no solution", "no solutions", "no real solution", "no real solutions", "has no solution", "has no solutions",
+     "has no real solution", "has no real solutions", "no solution exists", "no solutions exist", "none exist", "none",
+     "empty set", "\\emptyset", "no such number", "no real roots", "has no real roots", "no values", "no value"},
+    {"does not exist", "dne", "doesn't exist", "d.n.e"},
+    {"undefined", "not defined"},
+    {"infinitely many", "infinitely many solutions", "has infinitely many solutions", "infinite solutions",
+     "infinite number", "infinite"},
+    {"diverges", "divergent"},
+    {"converges", "convergent"},
     {"cannot be determined", "not enough information", "cannot be determined from the given information"},
 )  # fmt: skip
 DECISION = re.compile(r"[\x01\s]*(?:yes|no|true|false)[\x02\s.]*", re.IGNORECASE)
 HEDGE = re.compile(r"\b(?:or|maybe|yes|no|true|false)\b")
+REASON = re.compile(r"\s*(?:[,.;:]|\b(?:because|since|so)\b)")  # what may follow yes or no
+BECAUSE = re.compile(r"\b(?:because|since|as|so)\b")
+DENIAL = re.compile(r"\bnot\b|n't\b")
 ARTICLE = re.compile(r"^(?:the|an?) (?=\w)")
+SUBJECT = re.compile(r"^(?:it|there|this|(?:equation|system|limit|series|answer)(?: of equations)?) (?=\S)")
 
 
 def same_option(gold: str, answer: str) -> bool | None:
@@ -202,8 +207,17 @@ def same_phrase(gold: str, answer: str) -> bool:
     if any(a in group and b in group for group in PHRASES):
         return True
     if a in ("yes", "no", "true", "false") and len(b) < 120:
-        return re.split(r"[,.;:\s]", b, maxsplit=1)[0] == a and not HEDGE.search(b[len(a) :])
+        return _decides(a, b)
     return a == b and re.search(r"[^\W\d_]{3}", a) is not None and "^" not in a
+
+
+def _decides(word: str, text: str) -> bool:
+    """Whether a text says `word` and at most gives a reason for it: `yes, because ...`, not `no solution`."""
+    rest = text[len(word) :]
+    if not text.startswith(word) or HEDGE.search(rest) or (rest and not REASON.match(rest)):
+        return False
+    claim = BECAUSE.split(rest, maxsplit=1)[0]
+    return word in ("no", "false") or DENIAL.search(claim) is None  # "yes, it is not"
 
 
 def _phrase(text: str) -> str:
@@ -211,7 +225,8 @@ def _phrase(text: str) -> str:
     if not text.startswith("\\emptyset"):
         text = text.replace("\\", " ")
     text = re.sub(r"[{}$\"]|\*\*|\b(?:is|are)\b", " ", text)
-    return ARTICLE.sub("", re.sub(r"\s+", " ", text).strip(" .,;:!?'"))
+    text = ARTICLE.sub("", re.sub(r"\s+", " ", text).strip(" .,;:!?'"))
+    return ARTICLE.sub("", SUBJECT.sub("", text))
 
 
 def plain(text: str) -> str:

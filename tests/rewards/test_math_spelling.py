@@ -28,7 +28,16 @@ SAME = pairs(
     ("504", ["42\\text{ dozen}", "42 dozen"]), ("4200", ["42\\text{ hundred}"]), ("42000", ["42\\text{k}"]),
     ("\\frac{3}{4}", ["\\text{three fourths}", "three-quarters", "\\text{three quarters}"]),
     ("\\frac12", ["\\text{one half}", "one-half", "half", "\\text{a half}"]), ("2.5", ["two and a half"]),
-    ("9.8\\text{ m/s}^2", ["9.8\\text{ m/s2}", "9.8"]),
+    ("9.8\\text{ m/s}^2", ["9.8\\text{ m/s2}", "9.8"]), ("72", ["\\text{Total}=72", "\\text{Total}=48+24=72"]),
+    # set phrases
+    ("\\text{no solution}", ["\\text{There is no solution}", "\\text{there are no solutions}", "\\{\\}", "\\emptyset",
+                            "The equation has no solution.", "\\text{The system has no solution}",
+                            "\\text{No solution exists}", "\\text{There are no real solutions}"]),
+    ("\\text{does not exist}", ["The limit does not exist", "\\text{limit does not exist}", "\\text{DNE}"]),
+    ("\\text{undefined}", ["\\text{It is undefined}"]), ("\\text{Hyperbola}", ["\\text{It is a hyperbola}"]),
+    ("\\text{diverges}", ["\\text{The series diverges}", "divergent"]), ("[1,2]\\cap[3,4]", ["\\{ \\}"]),
+    ("\\text{Yes}", ["\\text{Yes, because it is not even}", "Yes."]), ("\\text{No}", ["\\text{No, it is not}"]),
+    ("\\infty", ["\\text{Infinity}"]), ("-\\infty", ["\\text{negative infinity}", "-\\text{infinity}"]),
 )  # fmt: skip
 
 DIFFERENT = pairs(
@@ -46,6 +55,10 @@ DIFFERENT = pairs(
     ("5", ["5 \\text{ (or maybe 6)}"]), ("20", ["20 June", "20\\text{ June}"]),
     ("10\\text{ cm}", ["10:00 AM", "10 AM", "10\\text{ AM}"]), ("3", ["\\text{three fourths}", "\\text{three halves}"]),
     ("4", ["\\text{three fourths}"]), ("2", ["two and a half"]), ("7", ["negative seven"]),
+    ("\\text{No}", ["\\text{no solution}", "\\text{none}", "\\text{No or yes}"]), ("\\emptyset", ["\\{0\\}", "0"]),
+    ("\\text{Yes}", ["\\text{Yes, it is not}", "\\text{Yes and no}", "\\text{yesterday}"]),
+    ("\\text{no solution}", ["\\text{There is one solution}", "\\text{no}"]), ("\\infty", ["\\text{negative infinity}"]),
+    ("\\text{does not exist}", ["\\text{The limit exists}"]), ("\\text{diverges}", ["\\text{The series converges}"]),
 )  # fmt: skip
 
 
