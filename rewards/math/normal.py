@@ -9,6 +9,7 @@ import re
 import unicodedata
 
 from rewards.math.tokens import FUNCTIONS, LISTED
+from rewards.math.units import is_known, summed
 
 LONGEST = 4000  # characters of an answer that are looked at beyond plain string equality
 
@@ -62,8 +63,10 @@ FONTS = re.compile(
     r"\\(?:mathrm|mathbf|mathit|mathsf|mathcal|boldsymbol|bm|operatorname\*?|bf|rm|it|mathop|vec|hat|overrightarrow|"
     r"pmb|underline|mathbb)(?![a-zA-Z])\s*"
 )
-TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|textnormal|textsf|texttt|textup|mbox|hbox|emph)\s*\{([^{}]*)\}")
-ROMAN = re.compile(r"\\(?:mathrm|operatorname\*?|mathop|mathsf|mathit)\s*\{([^{}]*)\}")
+WORDS = r"\s*\{((?:[^{}]|(?<=[\^_])\{[^{}]*\})*)\}"  # `\text{cm^{2}}` too
+TEXT = re.compile(rf"\\(?:text|textbf|textit|textrm|textnormal|textsf|texttt|textup|mbox|hbox|emph){WORDS}")
+ROMAN = re.compile(rf"\\(?:mathrm|operatorname\*?|mathop|mathsf|mathit){WORDS}")
+MARKERS = re.compile("[\x01\x02]")
 INFINITY = re.compile(r"\x01(?:(?P<minus>negative|minus|-)\s*|(?:positive|plus|\+)\s*)?infinity\x02", re.IGNORECASE)
 NUMBER_SETS = re.compile(r"\\(?:mathbb|Bbb|mathbf|bf)\s*(?:\{\s*([RZNQC])\s*\}|([RZNQC])(?![a-zA-Z]))")
 CHOICES = (  # n over k in other spellings
@@ -142,7 +145,7 @@ def normal(answer: str) -> str:
         text = _unannounced(text)
     if text[:1] in "=\\~≈":
         text = LEADING.sub("", text)
-    text = text.rstrip("\\ ")
+    text = summed(text.rstrip("\\ "))
     if text[:1] == "]" and text[-1:] == "[":
         text = f"({text[1:-1]})"  # ]0,1[ is (0,1)
     return text.replace(" ", "") if SPACED.fullmatch(text) else text
@@ -186,7 +189,10 @@ def _latex(text: str) -> str:
     text = SIZES.sub(" ", DELIMITERS.sub(" ", text)).replace(r"\$", "$")
     text = SPACES.sub(" ", text)
     text = FRACTIONS.sub(r"\\frac", text)
-    text = TEXT.sub(lambda found: f"\x01{found[1].strip()}\x02", text)
+    for _ in range(3):  # `\textbf{\text{42}}`
+        text, nested = TEXT.subn(lambda found: "\x01" + MARKERS.sub("", found[1]).strip() + "\x02", text)
+        if not nested:
+            break
     text = INFINITY.sub(lambda found: "-\\infty " if found["minus"] else "\\infty ", text)
     text = NUMBER_SETS.sub(lambda found: f"\\{found[1] or found[2]} ", text)
     text = FONTS.sub("", ROMAN.sub(_roman, text))
@@ -200,6 +206,8 @@ def _roman(found: re.Match[str]) -> str:
     word = found[1].strip()
     if word in FUNCTIONS or word in LISTED:
         return f"\\{word} "
+    if "^" in word and not is_known(word):
+        return f"{{{word}}}"  # `\mathrm{x^{2}}`
     return word if len(word) <= 1 else f"\x01{word}\x02"
 
 

@@ -43,7 +43,7 @@ NUMBER_WORD = re.compile(rf"\b(?:{'|'.join([*UNITS, *TENS, *SCALES, 'half'])})\b
 PART = re.compile(rf"(?P<number>.+?)[ -](?P<part>{'|'.join(PARTS)})s?", re.IGNORECASE)
 MIXED = re.compile(rf"(?P<whole>.+) and (?P<part>(?:an?|{'|'.join(UNITS)})[ -][a-z]+)", re.IGNORECASE)
 SCALED = re.compile(
-    rf"(?P<sign>[$€£₹]?)\s*(?P<number>.*\d)\s*(?P<scale>{'|'.join(SCALES)}|(?-i:k))(?P<rest>\s.*|)",
+    rf"(?P<sign>[$€£₹¥]?)\s*(?P<number>.*\d)\s*(?P<scale>{'|'.join(SCALES)}|(?-i:k))(?P<rest>\s.*|)",
     re.IGNORECASE | re.DOTALL,
 )
 PHRASES = (  # without what `_phrase` takes away: articles, "is", "are", and what it is that exists or not
