@@ -148,7 +148,7 @@ def as_fraction(text: str) -> str | None:
     parts = text.split(":")
     if len(parts) != 2 or not RATIO.fullmatch(text) or TIME.fullmatch(text):
         return None
-    return f"({parts[0]})/({parts[1]})"
+    return f"{parts[0].strip()}/{parts[1].strip()}" if "." not in text else f"({parts[0]})/({parts[1]})"
 
 
 def in_digits(text: str) -> str:

@@ -50,9 +50,37 @@ SAME = pairs(
      "1 hour and 30 minutes", r"\text{1 hour and 30 minutes}"]), (r"2\text{ hours}", [r"2\text{ hours }0\text{ minutes}"]),
     (r"6\frac12\text{ hours}", [r"6\text{ h }30\text{ min}"]), (r"5\text{ ft }10\text{ in}", [r"70\text{ inches}"]),
     (r"\$18.90", ["18 dollars and 90 cents", r"18\text{ dollars and }90\text{ cents}"]),
+    # Unicode and Chinese
+    (r"\{1,2\}", ["1、2", "1和2", "1 和 2", "1或2"]), ("3:4", ["3∶4"]), (r"72^\circ", ["72º", "72˚", "72度", "72 °"]),
+    (r"2\pi", ["2𝜋", "2∙π", "2π"]), (r"x\ge 2", ["x ⩾ 2", "x≧2"]), (r"x\le 2", ["x⩽2", "x≦2"]), (r"\sqrt[3]{4}", ["∛4"]),
+    (r"20^\circ\text{C}", ["20℃"]), (r"\frac{7}{10}", ["⁷/₁₀"]), (r"60\text{元}", ["60", "￥60", "¥60", "60元"]),
+    ("15", ["15人", "15个", r"15\text{元}", r"15\text{人}"]), (r"5\text{ cm}", ["5厘米"]), (r"5\text{ cm}^2", ["5平方厘米"]),
+    # intervals open to the outside
+    ("[0,1)", ["[0,1["]), ("(2,3]", ["]2,3]"]), ("(0,1)", ["]0;1[", r"x \in ]0,1["]),
+    (r"(-\infty,2)\cup(5,\infty)", [r"]-\infty,2[\cup]5,+\infty[", r"]-\infty;2[ \cup ]5;+\infty["]),
+    # row ends
+    (r"\begin{pmatrix}1\\2\end{pmatrix}", [r"\begin{bmatrix}1\\[4pt]2\end{bmatrix}", r"\begin{pmatrix}1\cr 2\end{pmatrix}"]),
+    # small things
+    (r"3:45\text{ PM}", [r"3{:}45\text{ PM}"]), ("1021_3", ["1021_{(3)}", r"1021_{\text{base }3}", "1021_{3}"]),
+    ("2A_{16}", ["2a_{16}", "42_{10}"]), (r"\binom{10}{3}", ["C_{10}^{3}", "C^{3}_{10}", r"\mathrm{C}_{10}^3", "120"]),
+    (r"\binom{n}{k}", ["C_{n}^{k}", "C^k_n", "C_n^k"]), ("C_{2n}^{n}", [r"\binom{2n}{n}"]),
+    ("42", ["42,", "42;", '"42"', "**42**", "`42`", r"\bold{42}", r"\mathbf{\text{42}}", r"\implies 42", r"\Rightarrow 42"]),
+    ("12345", ["12~345"]), ("0.5", ["0{.}5"]), ("2:3", [r"0.\overline{6}", r"\frac{2}{3}"]),
+    (r"x\ne2", [r"\text{all real numbers except }2", r"\text{all real numbers except }x=2"]),
+    (r"\mathbb{R}\setminus\{2,3\}", [r"\text{all real numbers except }2\text{ and }3", "all real numbers except 2 and 3"]),
 )  # fmt: skip
 
 DIFFERENT = pairs(
+    (r"\{1,2\}", ["1、3", "1和3"]), (r"72^\circ", ["73º"]), (r"x\ge 2", ["x⩽2"]), (r"\sqrt[3]{4}", ["√4", "∛5"]),
+    (r"60\text{元}", ["￥61", r"60\text{ dollars}"]), (r"5\text{ cm}", ["5米"]), (r"5\text{ cm}^2", ["5立方厘米", "5厘米"]),
+    ("15", ["15万", "15λ", r"15\text{万元}", "15左右", "15不对", "15平方", r"15\text{不是}"]), (r"\frac{7}{10}", ["⁷/₁₁"]),
+    ("[0,1)", ["]0,1]", "[0,1]", "]0,1["]), ("(2,3]", ["[2,3[", "]2,3["]), ("(0,1)", ["[0,1]", "[0;1["]),
+    (r"(-\infty,2)\cup(5,\infty)", [r"]-\infty,2]\cup]5,+\infty["]),
+    (r"\begin{pmatrix}1\\2\end{pmatrix}", [r"\begin{bmatrix}1\\[4pt]3\end{bmatrix}"]),
+    (r"3:45\text{ PM}", [r"3{:}45\text{ AM}"]), ("1021_3", ["1021_{(4)}", r"1021_{\text{base }4}"]), ("2a_1", ["2A_1"]),
+    ("2A_{16}", ["2b_{16}", "42_{16}"]), (r"\binom{10}{3}", ["C_{10}^{4}", "C_{3}^{10}", "C_{10}"]),
+    ("42", ["**43**", "42?", r"\Rightarrow 43", "42, 43,"]), ("2:3", [r"0.\overline{3}", "0.67"]),
+    (r"x\ne2", [r"\text{all real numbers except }3", r"\text{all real numbers}"]),
     ("100, 200", ["100200", "100,200,300"]), ("5, 125, 250", ["5125250"]), ("0, 100", ["0100"]),
     ("x=100, 200", ["x=100200"]), ("11111", ["11, 111", "011,111"]),
     ("72", [r"\text{not }72", r"\text{at least }72", r"\text{about }72", r"\text{less than }72", r"\text{The answer is not }72",
