@@ -213,7 +213,7 @@ def _latex(text: str) -> str:
     text = SPACES.sub(" ", text)
     text = FRACTIONS.sub(r"\\frac", text)
     for _ in range(3):  # `\textbf{\text{42}}`
-        text, nested = TEXT.subn(lambda found: "\x01" + MARKERS.sub("", found[1]).strip() + "\x02", text)
+        text, nested = TEXT.subn(_words, text)
         if not nested:
             break
     text = INFINITY.sub(lambda found: "-\\infty " if found["minus"] else "\\infty ", text)
@@ -222,6 +222,11 @@ def _latex(text: str) -> str:
     for pattern, plain in ALIASES:
         text = pattern.sub(plain, text)
     return text
+
+
+def _words(found: re.Match[str]) -> str:
+    words = MARKERS.sub("", found[1]).strip()
+    return f"\x01{words}\x02" if words else " "
 
 
 def _roman(found: re.Match[str]) -> str:

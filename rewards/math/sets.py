@@ -56,9 +56,9 @@ def _named_set(text: str) -> tuple[str, RealSet] | None:
 
 def _of(text: str, names: set[str], depth: int) -> RealSet | None:
     text = text.strip().strip(",").strip()
-    if (found_points := EXCEPT.search(text)) is not None and not found_points["points"].strip().startswith("\\{"):
-        points = found_points["points"]
-        text = text[: found_points.start()].strip() + f" \\setminus \\{{{points}\\}}"
+    if (apart := EXCEPT.search(text)) is not None:
+        points = apart["points"].strip()
+        text = f"{text[: apart.start()]}\\setminus " + (points if points.startswith("\\{") else f"\\{{{points}\\}}")
     if depth > DEEPEST or not text:
         return None
     if EVERYTHING.fullmatch(plain(text)):

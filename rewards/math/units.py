@@ -81,7 +81,7 @@ SIGN = re.compile(
 )
 NOT_UNITS = re.compile(  # words that make more of a number than a count of things
     r"(?<![a-z])(?:"
-    r"sin|cos|tan|cot|sec|csc|log|ln|exp|sqrt|pi|infty|x|y|k"
+    r"sin|cos|tan|cot|sec|csc|log|ln|exp|sqrt|pi|infty|[a-z](?!['a-z.])"
     r"|no|not|nor|none|never|isn|aren|wasn|doesn|cannot|can|is|are|was|were|be|or|and|either|neither|if|unless|but|except"
     r"|without|instead|rather|than|to|maybe|perhaps|possibly|probably|wrong|incorrect|false|unsure|sure|guess|about"
     r"|approximately|roughly|nearly|almost|around|plus|minus|more|less|fewer|greater|least|most|over|under|above|below"
@@ -89,7 +89,8 @@ NOT_UNITS = re.compile(  # words that make more of a number than a count of thin
     r"|twice|triple|half|halves|thirds?|fourths?|fifths?|sixths?|sevenths?|eighths?|ninths?|tenths?|twelfths?"
     r"|(?:hundred|thousand|million)(?:ths?)?|billion|trillion|dozens?|am|pm|a\.m|p\.m|o'clock"
     r"|jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
-    r"|nov(?:ember)?|dec(?:ember)?"
+    r"|nov(?:ember)?|dec(?:ember)?|negative|zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve"
+    r"|[a-z]*teen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety"
     r")(?![a-z])"
 )
 FINAL_POWER = re.compile(r"(?<=[a-zA-Z.)])\s*(?:\^\s*)?(?:\{\s*-?[1-3]\s*\}|-?[1-3])(?=$|[\s*/.])")
