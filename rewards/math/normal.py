@@ -79,8 +79,14 @@ NUMBER_SETS = re.compile(r"\\(?:mathbb|Bbb|mathbf|bf)\s*(?:\{\s*([RZNQC])\s*\}|(
 CHOICE, INDEX = r"(?<![a-zA-Z\\])(?:\\mathrm\s*\{\s*C\s*\}|C)\s*", r"\s*(?:\{\s*([\w+-]+)\s*\}|(\w))"
 CHOICES = (  # n over k in other spellings
     (re.compile(r"(?:\{\s*\})?[_^]\s*\{?\s*(\d+|[a-z])\s*\}?\s*C\s*_\s*\{?\s*(\d+|[a-z])\s*\}?"), r"\\binom{\1}{\2}"),
-    (re.compile(rf"{CHOICE}_{INDEX}\s*\^{INDEX}"), r"\\binom{\1\2}{\3\4}"),
-    (re.compile(rf"{CHOICE}\^{INDEX}\s*_{INDEX}"), r"\\binom{\3\4}{\1\2}"),
+    (
+        re.compile(rf"{CHOICE}_{INDEX}\s*\^{INDEX}"),
+        lambda found: _choice(found, found[1] or found[2], found[3] or found[4]),
+    ),
+    (
+        re.compile(rf"{CHOICE}\^{INDEX}\s*_{INDEX}"),
+        lambda found: _choice(found, found[3] or found[4], found[1] or found[2]),
+    ),
     (re.compile(r"\{\s*(\w+)\s*\\choose\s*(\w+)\s*\}"), r"\\binom{\1}{\2}"),
 )
 ALIASES = (
@@ -187,6 +193,11 @@ def _dialect(text: str) -> str:
     for pattern, plain in PYTHON + CHOICES:
         text = pattern.sub(plain, text)
     return text
+
+
+def _choice(found: re.Match[str], n: str, k: str) -> str:
+    """`C_n^k`; an index below the exponent is the index of a constant: `C_1^2`."""
+    return found[0] if n.isdigit() and k.isdigit() and int(n) < int(k) else f"\\binom{{{n}}}{{{k}}}"
 
 
 def _plain(char: str) -> str:

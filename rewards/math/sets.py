@@ -25,8 +25,8 @@ CAP = re.compile(
 )
 MINUS = re.compile(r"\\setminus(?![a-zA-Z])|(?<=R)\s*-\s*(?=\\\{)|\\R\s*-\s*(?=\\\{)")
 EXCEPT = re.compile(
-    r"\s*,?\s*(?:\x02\s*\x01\s*)?\bexcept(?: for)?\b\s*\x02?\s*(?:[a-z]\s*=\s*)?(?P<points>[^\x01]*?(?:\x01\s*(?:and|or)"
-    r"\s*\x02[^\x01]*?)*)\x02?\s*$"
+    r"\s*,?\s*(?:\x02\s*\x01\s*)?\bexcept(?: for)?\b\s*\x02?\s*(?:[a-z]\s*=\s*)?"
+    r"(?P<points>[^\x01]*?(?:\x01\s*(?:and|or)\s*\x02[^\x01]*?)*)\x02?\s*$"
 )
 BUILDER = re.compile(r"\s*(?:[a-zA-Z]\s*(?:\\in\s*\\R\s*)?)(?:\||:|\\colon)\s*(?P<condition>.+)", re.DOTALL)
 EVERYTHING = re.compile(

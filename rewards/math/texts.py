@@ -62,6 +62,7 @@ DECISION = re.compile(r"[\x01\s]*(?:yes|no|true|false)[\x02\s.]*", re.IGNORECASE
 HEDGE = re.compile(r"\b(?:or|maybe|yes|no|true|false)\b")
 REASON = re.compile(r"\s*(?:[,.;:]|\b(?:because|since|so)\b)")  # what may follow yes or no
 BECAUSE = re.compile(r"\b(?:because|since|as|so)\b")
+RESTRICTION = re.compile(r"\b(?:but|however|although|unless|except|if|only)\b")
 DENIAL = re.compile(r"\bnot\b|n't\b")
 ARTICLE = re.compile(r"^(?:the|an?) (?=\w)")
 SUBJECT = re.compile(r"^(?:it|there|this|(?:equation|system|limit|series|answer)(?: of equations)?) (?=\S)")
@@ -217,6 +218,8 @@ def _decides(word: str, text: str) -> bool:
     if not text.startswith(word) or HEDGE.search(rest) or (rest and not REASON.match(rest)):
         return False
     claim = BECAUSE.split(rest, maxsplit=1)[0]
+    if RESTRICTION.search(claim) is not None:
+        return False
     return word in ("no", "false") or DENIAL.search(claim) is None  # "yes, it is not"
 
 

@@ -64,9 +64,7 @@ MARKED = re.compile(
     rf"(?P<power>{POWER})(?P<more>(?:\s*(?:[*/]?\s*\x01[^\x01\x02]*\x02|[*/]\s*(?:{NAMED})(?!{LETTER})){POWER})*)$",
     re.DOTALL,
 )
-PLAIN = re.compile(
-    rf"^(?P<core>.*[\d}})\]])\s*(?P<unit>{LETTER}(?:{LETTER}|[./ ])*{POWER}(?:[ /]{LETTER}+{POWER})*)$", re.DOTALL
-)
+PLAIN = re.compile(rf"^(?P<core>.*[\d}})\]])\s*(?P<unit>{LETTER}+{POWER}(?:[./ ]+{LETTER}+{POWER})*[./ ]*)$", re.DOTALL)
 PIECE = rf"\s*\x01?\s*[a-zA-Z]+{POWER}\s*\x02?{POWER}\s*"
 FRACTION = re.compile(
     rf"^(?P<core>.*[\d}})])\s*\\frac\s*\{{(?P<top>{PIECE})\}}\s*\{{(?P<bottom>{PIECE})\}}$", re.DOTALL
@@ -83,7 +81,7 @@ NOT_UNITS = re.compile(  # words that make more of a number than a count of thin
     r"(?<![a-z])(?:"
     r"sin|cos|tan|cot|sec|csc|log|ln|exp|sqrt|pi|infty|[a-z](?!['a-z.])"
     r"|no|not|nor|none|never|isn|aren|wasn|doesn|cannot|can|is|are|was|were|be|or|and|either|neither|if|unless|but|except"
-    r"|without|instead|rather|than|to|maybe|perhaps|possibly|probably|wrong|incorrect|false|unsure|sure|guess|about"
+    r"|without|instead|rather|than|to|maybe|perhaps|possibly|probably|wrong|incorrect|false|unsure|sure|guess|wait|sorry|oops|mistake|correction|about"
     r"|approximately|roughly|nearly|almost|around|plus|minus|more|less|fewer|greater|least|most|over|under|above|below"
     r"|times(?!$)|divided|multiplied|added|subtracted|mod|modulo|remainder|root|squared|cubed|power|factorial|double"
     r"|twice|triple|half|halves|thirds?|fourths?|fifths?|sixths?|sevenths?|eighths?|ninths?|tenths?|twelfths?"
