@@ -79,7 +79,7 @@ SIGN = re.compile(
 )
 NOT_UNITS = re.compile(  # words that make more of a number than a count of things
     r"(?<![a-z])(?:"
-    r"sin|cos|tan|cot|sec|csc|log|ln|exp|sqrt|pi|infty|[a-z](?!['a-z.])"
+    r"sin|cos|tan|cot|sec|csc|log|ln|exp|sqrt|pi|infty"
     r"|no|not|nor|none|never|isn|aren|wasn|doesn|cannot|can|is|are|was|were|be|or|and|either|neither|if|unless|but|except"
     r"|without|instead|rather|than|to|maybe|perhaps|possibly|probably|wrong|incorrect|false|unsure|sure|guess|wait|sorry|oops|mistake|correction|about"
     r"|approximately|roughly|nearly|almost|around|plus|minus|more|less|fewer|greater|least|most|over|under|above|below"
@@ -91,6 +91,7 @@ NOT_UNITS = re.compile(  # words that make more of a number than a count of thin
     r"|[a-z]*teen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety"
     r")(?![a-z])"
 )
+VARIABLE = re.compile(r"(?<![a-zA-Z'])[a-z](?!['a-zA-Z.])")
 FINAL_POWER = re.compile(r"(?<=[a-zA-Z.)])\s*(?:\^\s*)?(?:\{\s*-?[1-3]\s*\}|-?[1-3])(?=$|[\s*/.])")
 CLOCK = re.compile(r"(\d{1,2}(?::[0-5]\d)*)\s*\x01?\s*([ap]\.?\s?m\.?)\s*\x02?", re.IGNORECASE)
 ANGLED = re.compile(r"\\?(?:sin|cos|tan|cot|sec|csc|cis)(?![a-z])|[a-zA-Z]\s*[-+]")
@@ -150,7 +151,7 @@ def _is_quantity(unit: str) -> bool:
         return False
     if re.search("[\u3040-\u30ff\u3400-\u9fff]", unit) and NOT_COUNTED.search(unit):
         return is_known(unit)
-    return is_known(unit) or NOT_UNITS.search(unit.lower()) is None
+    return is_known(unit) or (NOT_UNITS.search(unit.lower()) is None and VARIABLE.search(unit) is None)
 
 
 def is_known(text: str) -> bool:

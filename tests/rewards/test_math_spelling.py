@@ -21,7 +21,7 @@ SAME = pairs(
             r"\text{\$72}", r"\text{72 km/h}", r"\text{a total of }72", r"\text{Total: }72", r"\text{Total = }72",
             r"\text{The answer is }72", r"\text{The answer is 72}", r"\text{exactly }72", r"\text{answer: }72",
             "answer: 72", r"\text{The total is 72 clips}", r"\text{So the answer is }72\text{ clips}"]),
-    ("10", [r"\text{10 dollars}"]), ("20", [r"\text{20%}"]), ("-7", [r"\text{-7}", "negative seven"]),
+    ("10", [r"\text{10 dollars}"]), ("20", [r"\text{20%}", r"20\text{ C}"]), ("-7", [r"\text{-7}", "negative seven"]),
     ("x+1", [r"\text{The answer is }x+1"]),
     # what may stand behind a number
     ("42", [r"42\text{ different ways}", r"42\text{ years old}", r"42\text{ (students)}", r"42\text{ times}"]),
