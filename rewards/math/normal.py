@@ -9,6 +9,7 @@ import re
 import unicodedata
 
 from rewards.math.tokens import FUNCTIONS, LISTED
+from rewards.math.units import is_known, summed
 
 LONGEST = 4000  # characters of an answer that are looked at beyond plain string equality
 
@@ -25,6 +26,9 @@ SYMBOLS = str.maketrans({
     "ℝ": r"\R ", "ℤ": r"\Z ", "ℕ": r"\N ", "ℚ": r"\Q ", "→": r"\to ", "¬": r"\neg ", "∧": r"\land ", "∨": r"\lor ",
     "⟨": "(", "⟩": ")", "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ", "∖": r"\setminus ",
     "∠": r"\angle ", "△": r"\triangle ", "…": "...", "∑": r"\sum ", "∫": r"\int ", "⇒": r"\Rightarrow ", "ϕ": r"\phi ",
+    # operators and signs of other scripts; the ring and the ordinal sign stand for degrees
+    "、": ",", "∶": ":", "º": r"^\circ ", "˚": r"^\circ ", "度": r"^\circ ", "∙": "*", "⩾": r"\ge ", "≧": r"\ge ",
+    "⩽": r"\le ", "≦": r"\le ", "∛": r"\sqrt[3] ", "￥": "¥", "和": " and ", "或": " or ",
     "½": r"\frac{1}{2}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}",
     "⅛": r"\frac{1}{8}", "⅕": r"\frac{1}{5}", "⅙": r"\frac{1}{6}",
 })  # fmt: skip
@@ -35,10 +39,12 @@ SUBSCRIPT_DIGITS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 SIZES = re.compile(
     r"\\(?:left|right|middle|[bB]ig[lr]?|[bB]igg[lr]?|large|Large|LARGE|huge|small|displaystyle|textstyle|limits|nolimits)(?![a-zA-Z])\.?"
 )
-ROOTED = re.compile(r"√\s*(\d+|[a-zA-Z])")  # a Unicode root covers the number behind it
+VULGAR = re.compile("([⁰¹²³⁴⁵⁶⁷⁸⁹]+)[/⁄]([₀₁₂₃₄₅₆₇₈₉]+)")
+ROOTED = re.compile(r"([√∛])\s*(\d+|[a-zA-Z])")  # a Unicode root covers the number behind it
 COLOURS = re.compile(r"\\(?:text)?color\s*\{[^{}]*\}")
 INVISIBLE = re.compile("[\u200b\u200c\u200d\u2060\ufeff\u00ad\ufe0f]")
 DIALECT = re.compile(r"\\!|color|\(|C|j$|over|(?<=\d)\s*(?:\^[\s{]*)?(?:\\\w+\s*\{\s*)?(?:st|nd|rd|th)|\\text\s*\{\\\$")
+NEGATIVE_SPACE = re.compile(r"\\!\s*")  # `11,\! 111` prints as 11,111
 OVER = re.compile(r"\{([^{}]*)\\over(?![a-zA-Z])([^{}]*)\}|^([^{}]*)\\over(?![a-zA-Z])([^{}]*)$")
 ORDINAL = re.compile(
     r"(?<=\d)\s*(?:\^\s*\{?\s*)?(?:\\(?:text|mathrm|textrm)\s*\{\s*)?(?:st|nd|rd|th)(?![a-zA-Z])(?:\s*\})*"
@@ -56,16 +62,31 @@ PYTHON = (
 SPACES = re.compile(r"\\(?:quad|qquad|thinspace|space|hspace\{[^{}]*\}|phantom\{[^{}]*\})(?![a-zA-Z])|\\[,;:!> ]|~")
 DELIMITERS = re.compile(r"(?<!\\)\$\$?|\\[()\[\]]")
 LONE_DOLLAR = re.compile(r"[^$]*(?<!\\)\$\s*[\d.,]+[^$]*")  # `$10`: one sign, before a number
+ROW_END = re.compile(r"\\\\(?:\s*\[\s*-?[\d.]+\s*(?:pt|em|ex|mm|cm|in|mu)\s*\])?|\\cr(?![a-zA-Z])")
+QUOTED = re.compile(r"\*\*(?P<bold>[^*]+)\*\*|`(?P<code>[^`]+)`|[\"“](?P<quoted>[^\"“”]+)[\"”]")
+BRACED_SIGN = re.compile(r"\{([:.])\}")  # `3{:}45`: braces against the space around a sign
 FRACTIONS = re.compile(r"\\[dtc]frac(?![a-zA-Z])")
 FONTS = re.compile(
     r"\\(?:mathrm|mathbf|mathit|mathsf|mathcal|boldsymbol|bm|operatorname\*?|bf|rm|it|mathop|vec|hat|overrightarrow|"
-    r"pmb|underline|mathbb)(?![a-zA-Z])\s*"
+    r"pmb|bold|underline|mathbb)(?![a-zA-Z])\s*"
 )
-TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|textnormal|textsf|texttt|textup|mbox|hbox|emph)\s*\{([^{}]*)\}")
-ROMAN = re.compile(r"\\(?:mathrm|operatorname\*?|mathop|mathsf|mathit)\s*\{([^{}]*)\}")
+WORDS = r"\s*\{((?:[^{}]|(?<=[\^_])\{[^{}]*\})*)\}"  # `\text{cm^{2}}` too
+TEXT = re.compile(rf"\\(?:text|textbf|textit|textrm|textnormal|textsf|texttt|textup|mbox|hbox|emph){WORDS}")
+ROMAN = re.compile(rf"\\(?:mathrm|operatorname\*?|mathop|mathsf|mathit){WORDS}")
+MARKERS = re.compile("[\x01\x02]")
+INFINITY = re.compile(r"\x01(?:(?P<minus>negative|minus|-)\s*|(?:positive|plus|\+)\s*)?infinity\x02", re.IGNORECASE)
 NUMBER_SETS = re.compile(r"\\(?:mathbb|Bbb|mathbf|bf)\s*(?:\{\s*([RZNQC])\s*\}|([RZNQC])(?![a-zA-Z]))")
+CHOICE, INDEX = r"(?<![a-zA-Z\\])(?:\\mathrm\s*\{\s*C\s*\}|C)\s*", r"\s*(?:\{\s*([\w+-]+)\s*\}|(\w))"
 CHOICES = (  # n over k in other spellings
     (re.compile(r"(?:\{\s*\})?[_^]\s*\{?\s*(\d+|[a-z])\s*\}?\s*C\s*_\s*\{?\s*(\d+|[a-z])\s*\}?"), r"\\binom{\1}{\2}"),
+    (
+        re.compile(rf"{CHOICE}_{INDEX}\s*\^{INDEX}"),
+        lambda found: _choice(found, found[1] or found[2], found[3] or found[4]),
+    ),
+    (
+        re.compile(rf"{CHOICE}\^{INDEX}\s*_{INDEX}"),
+        lambda found: _choice(found, found[3] or found[4], found[1] or found[2]),
+    ),
     (re.compile(r"\{\s*(\w+)\s*\\choose\s*(\w+)\s*\}"), r"\\binom{\1}{\2}"),
 )
 ALIASES = (
@@ -99,11 +120,23 @@ ALIASES = (
     (re.compile(r"\\(?:euro|texteuro)(?![a-zA-Z])"), "€"),
     (re.compile(r"\\(?:therefore|because|Box|square|checkmark)(?![a-zA-Z])"), " "),
     (re.compile(r"\\(?:left|right)?arrow(?![a-zA-Z])"), r"\\to "),
+    (re.compile(r"\\\{\s*\\\}"), r"\\emptyset "),
     (re.compile(r"\{\s*\}"), " "),
 )
-LEADING = re.compile(r"^(?:(?:=|\\approx|\\sim(?=\s*\d)|~|≈)\s*)+")
-SPACED = re.compile(r"[-+]?\d{1,3}(?: \d{3})+(?:\.\d+)?")
-GROUPED = re.compile(r"(?<![\d.,])(\d{1,3}(?:(?:,|\{,\}|\\,|\\!,|\{,\}\\!|,\\!|,\\ )\s?\d{3})+)(?![\d,])")
+WHOLE_TEXT = re.compile(r"\{*\x01\s*([-+$€£¥₹\d][^\x01\x02]*?)[\s.,;]*\x02\}*")  # `\text{72 clips}`
+ANNOUNCED = re.compile(  # words that only say that the answer follows; any other word may change what is said
+    r"(?P<mark>\x01?)\s*(?:(?:so|thus|hence|therefore),?\s+)?(?:(?:the|an?)\s+)?(?:(?:final|correct|grand)\s+)?"
+    r"(?:(?:answer|result|total|value|solution)(?:\s+(?:is|are|equals|of))?|it is|there are|exactly|precisely)\s*[:=]?"
+    r"\s*(?:(?P<end>\x02)\s*(?=\S)|(?<=[\s:=])(?=[-+$€£¥₹]?\s?\d))",
+    re.IGNORECASE,
+)
+END = re.compile(r"([(\[\]])([^\[\],;]*[,;][^\[\],;]*)([)\[\]])")
+OPEN_ENDED = re.compile(  # `]0,1[` is (0,1)
+    rf"(?:[a-zA-Z]\s*\\in\s*)?{END.pattern}(?:\s*(?:\\cup|[uU])\s*{END.pattern})*"
+)
+LEADING = re.compile(r"^(?:(?:=|\\Rightarrow(?![a-zA-Z])|\\approx|\\sim(?=\s*\d)|~|≈)\s*)+")
+SPACED = re.compile(r"[-+]?[1-9]\d{0,2}(?: \d{3})+(?:\.\d+)?")
+GROUPED = re.compile(r"(?<![\d.,])([1-9]\d{0,2}(?:(?:,|\{,\}|\\,)\d{3})+)(?![\d,])")  # `1, 234` is a list
 
 
 def normal(answer: str) -> str:
@@ -116,35 +149,55 @@ def normal(answer: str) -> str:
         text = _dialect(text)
     text = text.replace(r"\\", "\\") if "\\begin" not in text and re.search(r"\\\\[a-zA-Z]", text) else text
     if not text.isascii():
-        text = ROOTED.sub(r"√{\1}", text)
+        text = ROOTED.sub(r"\1{\2}", text)
+        text = VULGAR.sub(_vulgar, text)
         text = SUBSCRIPTS.sub(lambda run: "_{" + run[0].translate(SUBSCRIPT_DIGITS) + "}", text)
         text = SUPERSCRIPTS.sub(lambda run: "^{" + run[0].translate(SUPERSCRIPT_DIGITS) + "}", text)
         text = text.translate(SYMBOLS)
-        if not text.isascii():
-            text = "".join(_plain(char) for char in text)
-    text = text.strip().rstrip(".。").strip() if not text.endswith("...") else text
-    if "\\" in text or "$" in text:
+        if not text.isascii():  # a styled letter may be a symbol: a bold pi, the sign for degrees Celsius
+            text = "".join(_plain(char) for char in text).translate(SYMBOLS)
+    text = text.strip().rstrip(".。,; ").strip() if not text.endswith("...") else text
+    if (quoted := QUOTED.fullmatch(text)) is not None:
+        text = str(quoted[quoted.lastgroup or 0])
+    text = BRACED_SIGN.sub(r"\1", text)
+    if "\\" in text or "$" in text or "~" in text:
         text = _latex(text)
     if "," in text:
         text = ungroup(text)
     text = re.sub(r"\s+", " ", text).strip()
+    if text[:1] in "\x01{" or text[:1].isalpha():
+        text = _unannounced(text)
     if text[:1] in "=\\~≈":
         text = LEADING.sub("", text)
-    text = text.rstrip("\\ ")
-    if text[:1] == "]" and text[-1:] == "[":
-        text = f"({text[1:-1]})"  # ]0,1[ is (0,1)
+    text = summed(text.rstrip("\\ "))
+    if ("]" in text or "[" in text) and OPEN_ENDED.fullmatch(text) is not None:
+        text = END.sub(lambda end: end[1].replace("]", "(") + end[2] + end[3].replace("[", ")"), text)
     return text.replace(" ", "") if SPACED.fullmatch(text) else text
+
+
+def _unannounced(text: str) -> str:
+    r"""`\text{The answer is }72`, `\text{72 clips}` and `\text{a total of 72 clips}` without what is around them."""
+    if (found := ANNOUNCED.match(text)) is not None:
+        open_still = found["mark"] and not found["end"]
+        text = ("\x01" if open_still else "") + text[found.end() :]
+    whole = WHOLE_TEXT.fullmatch(text)
+    return whole[1] if whole is not None else text
 
 
 def _dialect(text: str) -> str:
     """Negative spaces and colours away, sympy's constructors as mathematics."""
-    text = ORDINAL.sub("", COLOURS.sub(" ", text.replace("\\!", "").replace("\\text{\\$}", "\\$")))
+    text = ORDINAL.sub("", COLOURS.sub(" ", NEGATIVE_SPACE.sub("", text).replace("\\text{\\$}", "\\$")))
     text = OVER.sub(lambda f: f"\\frac{{{f[1] or f[3]}}}{{{f[2] or f[4]}}}", text)
     if COMPLEX.fullmatch(text):
         text = text.strip("()").replace("j", "i")
     for pattern, plain in PYTHON + CHOICES:
         text = pattern.sub(plain, text)
     return text
+
+
+def _choice(found: re.Match[str], n: str, k: str) -> str:
+    """`C_n^k`; an index below the exponent is the index of a constant: `C_1^2`."""
+    return found[0] if n.isdigit() and k.isdigit() and int(n) < int(k) else f"\\binom{{{n}}}{{{k}}}"
 
 
 def _plain(char: str) -> str:
@@ -154,6 +207,11 @@ def _plain(char: str) -> str:
     return unicodedata.normalize("NFKC", char)
 
 
+def _vulgar(found: re.Match[str]) -> str:
+    top, bottom = found[1].translate(SUPERSCRIPT_DIGITS), found[2].translate(SUBSCRIPT_DIGITS)
+    return f"\\frac{{{top}}}{{{bottom}}}"
+
+
 def _latex(text: str) -> str:
     if text.count("$") == 1 and LONE_DOLLAR.fullmatch(text):
         text = text.replace("$", r"\$")
@@ -161,12 +219,15 @@ def _latex(text: str) -> str:
     if "," in text:
         text = ungroup(text)
     if "\\begin" in text:
-        text = text.replace("\\\\", "\x03")  # row ends, before `\\[` looks like a display
+        text = ROW_END.sub("\x03", text)  # before `\\[` looks like a display
     text = SIZES.sub(" ", DELIMITERS.sub(" ", text)).replace(r"\$", "$")
     text = SPACES.sub(" ", text)
     text = FRACTIONS.sub(r"\\frac", text)
-    text = TEXT.sub(lambda found: f"\x01{found[1].strip()}\x02", text)
-    text = text.replace("\x01infinity\x02", "\\infty ")
+    for _ in range(3):  # `\textbf{\text{42}}`
+        text, nested = TEXT.subn(_words, text)
+        if not nested:
+            break
+    text = INFINITY.sub(lambda found: "-\\infty " if found["minus"] else "\\infty ", text)
     text = NUMBER_SETS.sub(lambda found: f"\\{found[1] or found[2]} ", text)
     text = FONTS.sub("", ROMAN.sub(_roman, text))
     for pattern, plain in ALIASES:
@@ -174,11 +235,18 @@ def _latex(text: str) -> str:
     return text
 
 
+def _words(found: re.Match[str]) -> str:
+    words = MARKERS.sub("", found[1]).strip()
+    return f"\x01{words}\x02" if words else " "
+
+
 def _roman(found: re.Match[str]) -> str:
     """Upright letters: a function, a single letter (the differential, e, i), or words."""
     word = found[1].strip()
     if word in FUNCTIONS or word in LISTED:
         return f"\\{word} "
+    if "^" in word and not is_known(word):
+        return f"{{{word}}}"  # `\mathrm{x^{2}}`
     return word if len(word) <= 1 else f"\x01{word}\x02"
 
 

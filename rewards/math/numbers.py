@@ -15,7 +15,10 @@ REPEATING = re.compile(
     r"(-?)(\d{0,50})\.(\d{0,50})(?:\\(?:overline|bar|dot)\s*(?:\{(\d{1,50})\}|\s*(\d))|\((\d{1,50})\))(?:\.\.\.)?"
 )
 DOTTED = re.compile(r"(-?)(\d{0,50})\.(\d{3,60})\.\.\.")
-BASED = re.compile(r"\(?([0-9A-F]{1,200})\)?\s*_\s*(?:\{\s*(\d{1,2})\s*\}|(\d{1,2}))")
+BASED = re.compile(
+    r"\(?([0-9A-F]{1,200}|\d[0-9a-f]{0,199})\)?\s*_\s*"
+    r"(?:\{\s*\x01?\(?\s*(?:base[-_ ]?\x02?)?\s*(\d{1,2})\s*\)?\x02?\s*\}|(\d{1,2}))"
+)
 BASE_WORDS = {"two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8", "nine": "9",
               "ten": "10", "twelve": "12", "sixteen": "16"}  # fmt: skip
 BASE_WORD = re.compile(rf"_\s*\{{?\s*\x01?\s*({'|'.join(BASE_WORDS)})\s*\x02?\s*\}}?")
@@ -71,19 +74,27 @@ def same_based(gold: str, answer: str) -> bool | None:
     """`1011_2`: the same base (or none given) and the same digits, or the same number in two bases."""
     gold, answer = (BASE_WORD.sub(lambda found: "_" + BASE_WORDS[found[1]], text) for text in (gold, answer))
     gold, answer = IN_BASE.sub(r"\1_\2", gold), IN_BASE.sub(r"\1_\2", answer)
-    a, b = BASED.fullmatch(gold), BASED.fullmatch(answer)
+    a, b = _based(gold), _based(answer)
     if a is None and b is None:
         return None
     if a is None or b is None:
-        digits = (a or b)[1]  # type: ignore[index]
-        return digits == re.sub(r"\s", "", answer if a is not None else gold)
-    bases = int(a[2] or a[3]), int(b[2] or b[3])
-    if bases[0] == bases[1]:
-        return a[1].lstrip("0") == b[1].lstrip("0")
+        digits = (a or b)[0]  # type: ignore[index]
+        return digits == re.sub(r"\s", "", answer if a is not None else gold).upper()
+    if a[1] == b[1]:
+        return a[0].lstrip("0") == b[0].lstrip("0")
     try:
-        return int(a[1], bases[0]) == int(b[1], bases[1])
+        return int(a[0], a[1]) == int(b[0], b[1])
     except ValueError:
         return False
+
+
+def _based(text: str) -> tuple[str, int] | None:
+    """Digits and base; small letters are digits only in a base that has letters: `2a_{16}`, not `2a_1`."""
+    found = BASED.fullmatch(text)
+    if found is None:
+        return None
+    base = int(found[2] or found[3])
+    return (found[1].upper(), base) if base > 10 or not re.search("[a-f]", found[1]) else None
 
 
 def rounded(text: str) -> tuple[Fraction, int] | None:

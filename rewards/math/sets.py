@@ -23,7 +23,11 @@ CUP = re.compile(r"\\cup(?![a-zA-Z])|(?<=[)\]])\s*[uU]\s*(?=[(\[])|\x01\s*,?\s*o
 CAP = re.compile(
     r"\\cap(?![a-zA-Z])|\x01\s*,?\s*(?:and|but)\s*\x02|(?<![a-zA-Z\\])(?:and|but)(?![a-zA-Z])|\\land(?![a-zA-Z])"
 )
-MINUS = re.compile(r"\\setminus(?![a-zA-Z])|(?<=R)\s*-\s*(?=\\\{)|\\R\s*-\s*(?=\\\{)|\x01\s*except\s*\x02|except")
+MINUS = re.compile(r"\\setminus(?![a-zA-Z])|(?<=R)\s*-\s*(?=\\\{)|\\R\s*-\s*(?=\\\{)")
+EXCEPT = re.compile(
+    r"\s*,?\s*(?:\x02\s*\x01\s*)?\bexcept(?: for)?\b\s*\x02?\s*(?:[a-z]\s*=\s*)?"
+    r"(?P<points>[^\x01]*?(?:\x01\s*(?:and|or)\s*\x02[^\x01]*?)*)\x02?\s*$"
+)
 BUILDER = re.compile(r"\s*(?:[a-zA-Z]\s*(?:\\in\s*\\R\s*)?)(?:\||:|\\colon)\s*(?P<condition>.+)", re.DOTALL)
 EVERYTHING = re.compile(
     r"(?:[a-z] ?\\in ?)?(?:\\R|(?:the )?(?:set of )?(?:all )?real(?: numbers?)?s?|all reals|r)", re.IGNORECASE
@@ -52,6 +56,9 @@ def _named_set(text: str) -> tuple[str, RealSet] | None:
 
 def _of(text: str, names: set[str], depth: int) -> RealSet | None:
     text = text.strip().strip(",").strip()
+    if (apart := EXCEPT.search(text)) is not None:
+        points = apart["points"].strip()
+        text = f"{text[: apart.start()]}\\setminus " + (points if points.startswith("\\{") else f"\\{{{points}\\}}")
     if depth > DEEPEST or not text:
         return None
     if EVERYTHING.fullmatch(plain(text)):

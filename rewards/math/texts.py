@@ -34,26 +34,38 @@ UNITS = [
     "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
 ]  # fmt: skip
 TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
-SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-NUMBER_WORD = re.compile(rf"\b(?:{'|'.join([*UNITS, *TENS, *SCALES])})\b", re.IGNORECASE)
+SCALES = {"dozen": 12, "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+PARTS = {
+    "half": 2, "halve": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8,
+    "ninth": 9, "tenth": 10, "twelfth": 12, "hundredth": 100, "thousandth": 1000,
+}  # fmt: skip
+NUMBER_WORD = re.compile(rf"\b(?:{'|'.join([*UNITS, *TENS, *SCALES, 'half'])})\b|(?<=\d)\x01k\x02", re.IGNORECASE)
+PART = re.compile(rf"(?P<number>.+?)[ -](?P<part>{'|'.join(PARTS)})s?", re.IGNORECASE)
+MIXED = re.compile(rf"(?P<whole>.+) and (?P<part>(?:an?|{'|'.join(UNITS)})[ -][a-z]+)", re.IGNORECASE)
 SCALED = re.compile(
-    r"(?P<sign>[$€£₹]?)\s*(?P<number>.*\d)\s*(?P<scale>thousand|million|billion|trillion)(?P<rest>\s.*|)",
+    rf"(?P<sign>[$€£₹¥]?)\s*(?P<number>.*\d)\s*(?P<scale>{'|'.join(SCALES)}|(?-i:k))(?P<rest>\s.*|)",
     re.IGNORECASE | re.DOTALL,
 )
-PHRASES = (
-    {"no solution", "no solutions", "no real solution", "no real solutions", "has no solution", "none exist", "none",
-     "there is no solution", "there are no solutions", "empty set", "\\emptyset", "the empty set", "no such number",
-     "no real roots", "there are no real solutions", "no values", "no value"},
-    {"does not exist", "dne", "doesn't exist", "d.n.e", "the limit does not exist"},
-    {"undefined", "not defined", "is undefined"},
-    {"infinitely many", "infinitely many solutions", "infinite solutions", "an infinite number", "infinite"},
-    {"diverges", "divergent", "the series diverges", "it diverges"},
-    {"converges", "convergent", "the series converges", "it converges"},
+PHRASES = (  # without what `_phrase` takes away: articles, "is", "are", and what it is that exists or not
+    {"no solution", "no solutions", "no real solution", "no real solutions", "has no solution", "has no solutions",
+     "has no real solution", "has no real solutions", "no solution exists", "no solutions exist", "none exist", "none",
+     "empty set", "\\emptyset", "no such number", "no real roots", "has no real roots", "no values", "no value"},
+    {"does not exist", "dne", "doesn't exist", "d.n.e"},
+    {"undefined", "not defined"},
+    {"infinitely many", "infinitely many solutions", "has infinitely many solutions", "infinite solutions",
+     "infinite number", "infinite"},
+    {"diverges", "divergent"},
+    {"converges", "convergent"},
     {"cannot be determined", "not enough information", "cannot be determined from the given information"},
 )  # fmt: skip
 DECISION = re.compile(r"[\x01\s]*(?:yes|no|true|false)[\x02\s.]*", re.IGNORECASE)
 HEDGE = re.compile(r"\b(?:or|maybe|yes|no|true|false)\b")
+REASON = re.compile(r"\s*(?:[,.;:]|\b(?:because|since|so)\b)")  # what may follow yes or no
+BECAUSE = re.compile(r"\b(?:because|since|as|so)\b")
+RESTRICTION = re.compile(r"\b(?:but|however|although|unless|except|if|only)\b")
+DENIAL = re.compile(r"\bnot\b|n't\b")
 ARTICLE = re.compile(r"^(?:the|an?) (?=\w)")
+SUBJECT = re.compile(r"^(?:it|there|this|(?:equation|system|limit|series|answer)(?: of equations)?) (?=\S)")
 
 
 def same_option(gold: str, answer: str) -> bool | None:
@@ -137,20 +149,39 @@ def as_fraction(text: str) -> str | None:
     parts = text.split(":")
     if len(parts) != 2 or not RATIO.fullmatch(text) or TIME.fullmatch(text):
         return None
-    return f"({parts[0]})/({parts[1]})"
+    return f"{parts[0].strip()}/{parts[1].strip()}" if "." not in text else f"({parts[0]})/({parts[1]})"
 
 
 def in_digits(text: str) -> str:
-    """`twenty-one apples` as `21 apples`, `5 million` as `(5)*10^6`; other text as it is."""
+    """`twenty-one apples` as `21 apples`, `three fourths` as `3/4`, `5 million` as `5*1000000`; else the text."""
     bare = plain(text)
     if (scaled := SCALED.fullmatch(bare)) is not None:
-        return f"{scaled['sign']}{scaled['number']}*{SCALES[scaled['scale'].lower()]}{scaled['rest']}"
+        scale = SCALES.get(scaled["scale"].lower(), 1000)
+        return f"{scaled['sign']}{scaled['number']}*{scale}{scaled['rest']}"
     words = bare.split(" ")
-    for end in range(len(words), 0, -1):
-        number = spelt_number(" ".join(words[:end]))
+    for end in range(min(len(words), 12), 0, -1):
+        number = spelt_fraction(" ".join(words[:end]).lower())
         if number is not None:
             return " ".join([str(number), *words[end:]])
     return text
+
+
+def spelt_fraction(text: str) -> Fraction | None:
+    """`three fourths`, `one-half`, `two and a half`, `negative seven`; a part of a spelt number only (`3 halves`)."""
+    negative = re.match(r"(?:negative|minus) ", text)
+    if negative is not None:
+        value = spelt_fraction(text[negative.end() :])
+        return None if value is None or value < 0 else -value
+    if (number := spelt_number(text)) is not None:
+        return Fraction(number)
+    if (mixed := MIXED.fullmatch(text)) is not None:
+        whole, part = spelt_number(mixed["whole"]), spelt_fraction(mixed["part"])
+        return whole + part if whole is not None and part is not None and 0 < part < 1 else None
+    found = PART.fullmatch(text if text != "half" else "a half")
+    if found is None:
+        return None
+    number = 1 if found["number"] in ("a", "an") else spelt_number(found["number"])
+    return None if number is None else Fraction(number, PARTS[found["part"]])
 
 
 def spelt_number(text: str) -> int | None:
@@ -177,8 +208,19 @@ def same_phrase(gold: str, answer: str) -> bool:
     if any(a in group and b in group for group in PHRASES):
         return True
     if a in ("yes", "no", "true", "false") and len(b) < 120:
-        return re.split(r"[,.;:\s]", b, maxsplit=1)[0] == a and not HEDGE.search(b[len(a) :])
+        return _decides(a, b)
     return a == b and re.search(r"[^\W\d_]{3}", a) is not None and "^" not in a
+
+
+def _decides(word: str, text: str) -> bool:
+    """Whether a text says `word` and at most gives a reason for it: `yes, because ...`, not `no solution`."""
+    rest = text[len(word) :]
+    if not text.startswith(word) or HEDGE.search(rest) or (rest and not REASON.match(rest)):
+        return False
+    claim = BECAUSE.split(rest, maxsplit=1)[0]
+    if RESTRICTION.search(claim) is not None:
+        return False
+    return word in ("no", "false") or DENIAL.search(claim) is None  # "yes, it is not"
 
 
 def _phrase(text: str) -> str:
@@ -186,7 +228,8 @@ def _phrase(text: str) -> str:
     if not text.startswith("\\emptyset"):
         text = text.replace("\\", " ")
     text = re.sub(r"[{}$\"]|\*\*|\b(?:is|are)\b", " ", text)
-    return ARTICLE.sub("", re.sub(r"\s+", " ", text).strip(" .,;:!?'"))
+    text = ARTICLE.sub("", re.sub(r"\s+", " ", text).strip(" .,;:!?'"))
+    return ARTICLE.sub("", SUBJECT.sub("", text))
 
 
 def plain(text: str) -> str:
