@@ -25,6 +25,7 @@ SAME = pairs(
     ("x+1", [r"\text{The answer is }x+1"]),
     # what may stand behind a number
     ("42", [r"42\text{ different ways}", r"42\text{ years old}", r"42\text{ (students)}", r"42\text{ times}"]),
+    ("7", [r"7\text{ more apples}", r"7\text{ fewer cookies}"]), ("100,200", ["100, 200"]),
     ("504", [r"42\text{ dozen}", "42 dozen"]), ("4200", [r"42\text{ hundred}"]), ("42000", [r"42\text{k}"]),
     (r"\frac{3}{4}", [r"\text{three fourths}", "three-quarters", r"\text{three quarters}"]),
     (r"\frac12", [r"\text{one half}", "one-half", "half", r"\text{a half}"]), ("2.5", ["two and a half"]),
@@ -93,6 +94,7 @@ DIFFERENT = pairs(
     (r"x\ne2", [r"\text{all real numbers except }3", r"\text{all real numbers}"]),
     ("100, 200", ["100200", "100,200,300"]), ("5, 125, 250", ["5125250"]), ("0, 100", ["0100"]),
     ("x=100, 200", ["x=100200"]), ("11111", ["11, 111", "011,111"]),
+    ("7", [r"7\text{ more}", r"7\text{ more or less}"]),
     ("72", [r"\text{not }72", r"\text{at least }72", r"\text{about }72", r"\text{less than }72",
      r"\text{The answer is not }72",
             r"\text{71 or }72", r"\text{The answer is at least }72", r"\text{72 or 73}", r"\text{73 clips}",
