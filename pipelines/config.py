@@ -208,10 +208,11 @@ def _config(
     for message in stage.check(config) if stage.check else ():
         mistakes.add(block or key, path, message)
     for file in stage.files(config) if stage.files else ():
+        named = next((node for _, node in source.entries(block or key).values() if node.value == file), block or key)
         if not (base / source.expanded(file)).exists():
-            mistakes.add(
-                block or key, path, f"no such file: {file}", f"looked in {base}: put it there or correct the path"
-            )
+            mistakes.add(named, path, f"no such file: {file}", f"looked in {base}: put it there or correct the path")
+        elif stage.peek and (fault := stage.peek(config, base / source.expanded(file))):
+            mistakes.add(named, path, fault)
     return config
 
 

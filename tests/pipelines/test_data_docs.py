@@ -44,7 +44,8 @@ def test_the_rows_are_read_and_rendered_as_the_page_says(tmp_path: Path) -> None
 
 def test_the_stage_shown_is_valid(tmp_path: Path) -> None:
     [shown] = blocks("yaml")
-    (tmp_path / "chats.jsonl").touch()
+    row = {"conversation": [{"role": "user", "content": "Compute 12+30."}], "gold": "42"}
+    (tmp_path / "chats.jsonl").write_text(json.dumps(row))
     (tmp_path / "p.yaml").write_text(f"stages:\n{shown}")
     [node] = config.load(tmp_path / "p.yaml").nodes
     assert node.config.columns == yaml.safe_load(shown)["problems"]["with"]["columns"]  # type: ignore[attr-defined]
@@ -59,9 +60,6 @@ def test_a_solved_conversation_as_a_problem_is_what_the_page_prints(tmp_path: Pa
     done = subprocess.run(
         [sys.executable, "-c", code, *command.split()[2:]], cwd=tmp_path, capture_output=True, text=True
     )
-    assert done.returncode == 1
-
-    def plain(line: str) -> str:
-        return re.sub(r"[\d.]+ s", "T", line.replace(str(tmp_path), "..."))
-
-    assert [plain(line) for line in (done.stdout + done.stderr).splitlines()[:2]] == list(map(plain, told))
+    assert done.returncode == 2 and not done.stdout  # nothing has run
+    assert done.stderr.replace(str(tmp_path), "...").splitlines() == told
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["chats.jsonl"]
