@@ -88,7 +88,7 @@ def problems(ctx: Context, config: ProblemsConfig) -> ProblemSets:
             write_rows(ctx.out / name, listed)
         except RowsError as error:
             raise StageError(f"{config.source}: {error}") from error
-    ctx.summary(**{name: len(listed) for name, listed in sets.items()}, leaked=0, **dropped)
+    ctx.summary(**dropped, **{name: len(listed) for name, listed in sets.items()}, leaked=0)
     made = {name: (Samples if name in ("cold_start", "general") else Problems)(ctx.out / name) for name in sets}
     return ProblemSets(**made)  # type: ignore[arg-type]
 
@@ -148,8 +148,8 @@ def _read(ctx: Context, config: ProblemsConfig, rng: random.Random) -> tuple[dic
         raise StageError(str(error)) from error
     if conflicting:
         ctx.say(
-            f"{config.source}: {len(conflicting)} rows repeat a question with another answer or other tests, the first "
-            f"of them row {conflicting[0]}; what came first counts, the others are left out"
+            f"{config.source}: rows left out that repeat a question with another answer or other tests: "
+            f"{len(conflicting)} (the first is row {conflicting[0]}; what came before it counts)"
         )
     dropped = {"repeats": repeats, "conflicting": len(conflicting)}
     return _parts(ctx, config, rows, rng), {name: n for name, n in dropped.items() if n}
@@ -168,7 +168,7 @@ def _parts(
         rng.shuffle(listed)
         out[split] = listed[:n]
         if len(listed) < n:
-            short.append(f"{len(listed)} of {name}: {n}")
+            short.append(f"{name}: {n} gets {len(listed)}")
         if not listed and n and config.source not in BENCHMARKS:
             way_out = "" if split == "train" else f" or set `{name}: 0`"
             raise StageError(

@@ -16,7 +16,7 @@ from pipelines.problems.items import split_of
 from pipelines.problems.sources import FIRST_ROWS, SourceError, first_fault, read_source
 from pipelines.source import ConfigError
 from pipelines.stage import StageError
-from pipelines.stages.problems import ProblemSets, ProblemsConfig, problems
+from pipelines.stages.problems import ProblemsConfig, ProblemSets, problems
 
 
 def written(tmp_path: Path, *rows: object) -> Path:
@@ -75,7 +75,7 @@ def test_a_row_that_cannot_be_used_is_one_line_with_its_place(tmp_path: Path, ro
 
 @pytest.mark.parametrize("line", ['{"prompt": ' + "1" * 5000 + "}", "[" * 100_000], ids=["digits", "brackets"])
 def test_json_that_python_does_not_read_is_one_line(tmp_path: Path, line: str) -> None:
-    with pytest.raises(SourceError, match="mine.jsonl:1: not JSON"):
+    with pytest.raises(SourceError, match=r"mine.jsonl:1: not JSON"):
         list(read_source(str(written(tmp_path, line)), columns={}, size=0, seed=0))
 
 
@@ -106,7 +106,7 @@ def test_repeats_are_counted_and_contradictions_told(tmp_path: Path) -> None:
     sets, ctx, said = made(tmp_path, *rows, rows[3], other, n=50, dev=5, holdout=10)
     assert (ctx.numbers["repeats"], ctx.numbers["conflicting"]) == (2, 1)
     [line] = said
-    assert line.startswith("mine.jsonl: 1 rows repeat a question with another answer") and "row 302" in line
+    assert line.startswith("mine.jsonl: rows left out that repeat") and "tests: 1 (the first is row 302;" in line
     assert "wrong" not in {row["answer"] for row in read_rows(sets.train)}
     _, ctx, said = made(tmp_path, *rows, n=50, dev=5, holdout=10)
     assert not {"repeats", "conflicting"} & ctx.numbers.keys() and not said
@@ -116,7 +116,7 @@ def test_a_split_shorter_than_asked_for_is_told(tmp_path: Path) -> None:
     rows = sums(300)
     there = sum(split_of(row["prompt"]) == "test" for row in rows)
     _, ctx, said = made(tmp_path, *rows, n=50, dev=5, holdout=100)
-    assert said == [f"mine.jsonl has 300 problems, fewer than asked for: {there} of holdout: 100"]
+    assert said == [f"mine.jsonl has 300 problems, fewer than asked for: holdout: 100 gets {there}"]
     assert ctx.numbers["holdout"] == there
 
 
