@@ -129,7 +129,7 @@ def test_a_file_too_small_for_a_split_says_how_many_rows_it_has(tmp_path: Path) 
 
 
 def test_an_empty_source_says_so(tmp_path: Path) -> None:
-    with pytest.raises(StageError, match="mine.jsonl has no rows"):
+    with pytest.raises(StageError, match=r"mine.jsonl has no rows"):
         made(tmp_path)
 
 
