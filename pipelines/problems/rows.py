@@ -125,9 +125,9 @@ def _tests(tests: Any) -> str | None:
         return None
     from rewards.code.types import as_tests
 
-    if isinstance(tests, Mapping):
-        tests = json.dumps({name: part for name, part in tests.items() if part is not None})
     try:
+        if isinstance(tests, Mapping):
+            tests = json.dumps({name: part for name, part in tests.items() if part is not None})
         as_tests(tests)
     except json.JSONDecodeError as error:
         raise ValueError(f"tests are no JSON ({error.msg}); docs/rewards/code.md shows what they hold") from None

@@ -59,7 +59,7 @@ def read_source(
         try:
             problem = problem_row(row)
             together.check(problem, number)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # lists in lists in lists ...
             raise SourceError(f"{source}, row {number}: {error}") from error
         yield problem
 
