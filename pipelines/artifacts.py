@@ -5,7 +5,8 @@ An artifact is a folder that a finished stage left in the store; it never change
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,10 @@ MARKS: dict[type[Artifact], str] = {
 }
 
 
+class RowsError(ValueError):
+    """Rows that make no table; the message names the column, the first row that does not fit, and what to do."""
+
+
 def read_rows(source: Artifact | Path) -> list[dict[str, Any]]:
     """Rows of an artifact, of a folder with `rows.parquet`, or of one Parquet file, in file order.
 
@@ -89,7 +94,8 @@ def read_rows(source: Artifact | Path) -> list[dict[str, Any]]:
 def write_rows(target: Artifact | Path, rows: Iterable[Mapping[str, Any]]) -> Path:
     """Write rows as one Parquet file and return its path; a folder gets `rows.parquet` and is made if need be.
 
-    Columns are the union of all rows' keys in order of first appearance; a missing value is null.
+    Columns are the union of all rows' keys in order of first appearance; a missing value is null. RowsError where the
+    values of a column are not of one type.
     """
     import pyarrow as pa  # type: ignore[import-untyped,unused-ignore]
     import pyarrow.parquet as pq  # type: ignore[import-untyped,unused-ignore]
@@ -98,9 +104,35 @@ def write_rows(target: Artifact | Path, rows: Iterable[Mapping[str, Any]]) -> Pa
     file.parent.mkdir(parents=True, exist_ok=True)
     listed = [dict(row) for row in rows]
     columns = list(dict.fromkeys(key for row in listed for key in row))
-    table = pa.table({name: pa.array([row.get(name) for row in listed]) for name in columns})
-    pq.write_table(table, file)
+    pq.write_table(pa.table({name: _column(name, listed) for name in columns}), file)
     return file
+
+
+def _column(name: str, rows: Sequence[Mapping[str, Any]]) -> Any:
+    import pyarrow as pa  # type: ignore[import-untyped,unused-ignore]
+
+    values = [row.get(name) for row in rows]
+
+    faults = (pa.ArrowException, OverflowError, UnicodeEncodeError)
+
+    def breaks(n: int) -> bool:
+        """Whether the first `n` values already make no column."""
+        try:
+            pa.array(values[:n])
+        except faults:
+            return True
+        return False
+
+    try:
+        return pa.array(values)
+    except faults as error:
+        why = str(error).splitlines()[0]
+    place = bisect_left(range(1, len(values) + 1), True, key=breaks)
+    named = f" (id {rows[place]['id']})" if rows[place].get("id") else ""
+    raise RowsError(
+        f"column {name!r}, row {place + 1}{named}: {why}. A column holds values of one type: "
+        "write it the same way in all rows, as text for example, or leave it out"
+    )
 
 
 def _rows_file(source: Artifact | Path) -> Path:

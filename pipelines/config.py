@@ -217,10 +217,11 @@ def _config(
         told = source.entries(block).get(message.partition(" ")[0].rstrip(":")) if block is not None else None
         mistakes.add(told[1] if told else block or key, path, message)  # where the value stands, if the file has it
     for file in stage.files(config) if stage.files else ():
+        named = next((node for _, node in source.entries(block or key).values() if node.value == file), block or key)
         if not (base / source.expanded(file)).exists():
-            mistakes.add(
-                block or key, path, f"no such file: {file}", f"looked in {base}: put it there or correct the path"
-            )
+            mistakes.add(named, path, f"no such file: {file}", f"looked in {base}: put it there or correct the path")
+        elif stage.peek and (fault := stage.peek(config, base / source.expanded(file))):
+            mistakes.add(named, path, fault)
     return config
 
 

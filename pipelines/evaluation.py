@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+NOTICEABLE = 0.1  # a share of ungraded samples from which on the numbers say less than they seem to
 Z95 = 1.959964  # two-sided 95% point of the normal distribution
 
 
@@ -70,6 +71,22 @@ def summarise(samples: Sequence[Judged]) -> dict[str, Any]:
         "ungraded": sum(s.correct is None and not s.open for s in samples),
         "measures": measures(samples),
     }
+
+
+def ungraded_line(judged: Mapping[str, Sequence[Judged]]) -> str | None:
+    """One line where a noticeable share of some model's samples, or all, could not be graded; else None."""
+    told = []
+    for name, samples in judged.items():
+        closed = [sample for sample in samples if not sample.open]
+        failed = sum(sample.correct is None for sample in closed)
+        if failed and failed >= NOTICEABLE * len(closed):
+            told.append(f"{failed} of {len(closed)} samples of {name}")
+    if not told:
+        return None
+    return (
+        f"warning: could not be graded, and count nowhere: {', '.join(told)}; no reward of `correct` gives them a "
+        "verdict: see their problems' `answer` and `tests`, and quarantine.jsonl for errors"
+    )
 
 
 def measures(samples: Sequence[Judged]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
@@ -69,6 +70,7 @@ class Stage:
     body: Callable[..., Any]
     files: Callable[[Any], Iterable[str]] | None = None
     check: Callable[[Any], Iterable[str]] | None = None
+    peek: Callable[[Any, Path], str | None] | None = None
 
     @property
     def uses_rewards(self) -> bool:
@@ -85,6 +87,7 @@ def stage(
     summary: str,
     files: Callable[[Any], Iterable[str]] | None = None,
     check: Callable[[Any], Iterable[str]] | None = None,
+    peek: Callable[[Any, Path], str | None] | None = None,
 ) -> Callable[[Body], Body]:
     """Register the decorated function under its own name (`_` becomes `-`) and return it unchanged.
 
@@ -93,10 +96,12 @@ def stage(
         `ctx.resolve(path)` opens them (relative to the pipeline file). A path that does not exist is a config error.
     check(config): messages for what cannot work (a missing package, no such device). Called while the pipeline file is
         read, before anything runs, so it must take milliseconds; each message is one error, like a wrong type.
+    peek(config, path): what is wrong with one of `files`, as its beginning shows, or None. Called with the full path
+        when `check` is, so it must not read far.
     """
 
     def register(body: Body) -> Body:
-        record = _describe(body, version, summary, files, check)
+        record = _describe(body, version, summary, files, check, peek)
         known = REGISTRY.get(record.name)
         same = known is None or known.body.__module__ == body.__module__
         assert same, f"two stages are named {record.name!r}: in {known and known.body.__module__} and {body.__module__}"
@@ -112,6 +117,7 @@ def _describe(
     summary: str,
     files: Callable[[Any], Iterable[str]] | None,
     check: Callable[[Any], Iterable[str]] | None,
+    peek: Callable[[Any, Path], str | None] | None,
 ) -> Stage:
     name = body.__name__.replace("_", "-")
     where = f"stage {name!r} in {body.__module__}"
@@ -136,7 +142,7 @@ def _describe(
     result = hints.get("return")
     outputs = _outputs(result, where)
     assert isinstance(result, type)
-    return Stage(name, version, summary.strip(), config, inputs, outputs, result, body, files, check)
+    return Stage(name, version, summary.strip(), config, inputs, outputs, result, body, files, check, peek)
 
 
 def _input(parameter: inspect.Parameter, hint: Any, where: str) -> Input:

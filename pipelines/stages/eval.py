@@ -8,10 +8,11 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from models.chat import asked
 from pipelines.artifacts import Model, Problems, RewardModel, Scores, read_rows, write_rows
 from pipelines.context import Context
 from pipelines.drawing import Draw, DrawSettings, Graded, check_engine, draw_and_grade
-from pipelines.evaluation import Judged, evaluate, wins
+from pipelines.evaluation import Judged, evaluate, ungraded_line, wins
 from pipelines.stage import StageConfig, StageError, stage
 
 WIN = "win"
@@ -62,6 +63,7 @@ def eval(
     if config.win and config.win.against not in models:
         raise StageError(f"win: no model is named {config.win.against!r}; there are {', '.join(models)}")
     rows = [row for part in problems for row in read_rows(part)[: config.limit or None]]
+    _check_ids(rows)
     judged: dict[str, list[Judged]] = {}
     samples: list[dict[str, Any]] = []
     draw = Draw(config.k, config.temperature, config.top_p, ctx.seed)
@@ -71,6 +73,8 @@ def eval(
         graded = draw_and_grade(ctx, model.path, rows, draw, file, config.measuring(), judges)
         judged[name] = [_judged(one, config) for one in graded]
         samples += [_row(name, one, config.rewards) for one in graded]
+    if line := ungraded_line(judged):
+        ctx.say(line)
     scores = {name: evaluate(some) for name, some in _compared(judged, config.win).items()}
     ctx.summary(**{name: numbers["pass@1"] for name, numbers in scores.items()})
     names = ("k", "temperature", "top_p", "max_tokens", "limit", "template", "engine", "rewards", "correct", "report")
@@ -78,6 +82,18 @@ def eval(
     (ctx.out / "scores.json").write_text(json.dumps({"models": scores, "protocol": protocol}, indent=1))
     write_rows(ctx.out / "samples.parquet", samples)
     return Scores(ctx.out)
+
+
+def _check_ids(rows: Iterable[Mapping[str, Any]]) -> None:
+    """One id is one problem here: two questions under one id would be counted as one."""
+    questions: dict[str, str] = {}
+    for row in rows:
+        question = asked(row)
+        if questions.setdefault(str(row["id"]), question) != question:
+            raise StageError(
+                f"problems: id {str(row['id'])!r} is two different problems: make ids unique, or score each set of "
+                "problems in an `eval` stage of its own"
+            )
 
 
 def _judged(one: Graded, config: EvalConfig) -> Judged:

@@ -22,6 +22,12 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 
 
+def r1(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    code = "from pipelines.cli import main; main()"
+    words = [sys.executable, "-c", code, *command.split()[2:]]
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True)
+
+
 def test_the_rows_are_read_and_rendered_as_the_page_says(tmp_path: Path) -> None:
     from models.chat import render_prompt
     from models.checkpoint import load_tokenizer
@@ -43,8 +49,9 @@ def test_the_rows_are_read_and_rendered_as_the_page_says(tmp_path: Path) -> None
 
 
 def test_the_stage_shown_is_valid(tmp_path: Path) -> None:
-    [shown] = blocks("yaml")
-    (tmp_path / "chats.jsonl").touch()
+    [shown] = (block for block in blocks("yaml") if "chats.jsonl" in block)
+    row = {"conversation": [{"role": "user", "content": "Compute 12+30."}], "gold": "42"}
+    (tmp_path / "chats.jsonl").write_text(json.dumps(row))
     (tmp_path / "p.yaml").write_text(f"stages:\n{shown}")
     [node] = config.load(tmp_path / "p.yaml").nodes
     assert node.config.columns == yaml.safe_load(shown)["problems"]["with"]["columns"]  # type: ignore[attr-defined]
@@ -53,15 +60,30 @@ def test_the_stage_shown_is_valid(tmp_path: Path) -> None:
 def test_a_solved_conversation_as_a_problem_is_what_the_page_prints(tmp_path: Path) -> None:
     turns = [{"role": "user", "content": "Compute 12+30."}, {"role": "assistant", "content": "42"}]
     (tmp_path / "chats.jsonl").write_text(json.dumps({"messages": turns, "answer": "42"}))
-    [shown] = blocks("console")
+    [shown] = (block for block in blocks("console") if "chats.jsonl" in block)
     command, *told = shown.splitlines()
-    code = "from pipelines.cli import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", code, *command.split()[2:]], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert done.returncode == 1
+    done = r1(command, tmp_path)
+    assert done.returncode == 2 and not done.stdout  # nothing has run
+    assert done.stderr.replace(str(tmp_path), "...").splitlines() == told
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["chats.jsonl"]
 
-    def plain(line: str) -> str:
-        return re.sub(r"[\d.]+ s", "T", line.replace(str(tmp_path), "..."))
 
-    assert [plain(line) for line in (done.stdout + done.stderr).splitlines()[:2]] == list(map(plain, told))
+def test_the_pipeline_on_own_problems_prints_what_the_page_shows(tmp_path: Path) -> None:
+    [program] = blocks("python")
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
+    [pipeline] = (block for block in blocks("yaml") if "sums.jsonl" in block)
+    (tmp_path / "sums.yaml").write_text(pipeline)
+    [shown] = (block for block in blocks("console") if "sums.yaml" in block)
+    command, *told = shown.splitlines()
+    done = r1(command, tmp_path)
+    assert done.returncode == 0, done.stderr
+
+    def plain(lines: list[str]) -> list[str]:
+        """Without times, the model's numbers and the widths of columns; what was made of the file stays as it is."""
+        text = "\n".join(re.sub(r" +", " ", line).strip() for line in lines if not re.match(r"  base +\d+/|\s*─", line))
+        text = re.sub(r"[\d.]+ (min [\d.]+ )?s$", "T", text, flags=re.MULTILINE)
+        text = re.sub(r"done in [\d.]+ (min [\d.]+ )?s", "done in T", text)
+        text = re.sub(r"base=.*", "base=N", text)
+        return [re.sub(r"[\d.]+", "N", one) if "±" in one else one for one in text.split("\n") if one]
+
+    assert plain(done.stdout.splitlines())[: len(plain(told))] == plain(told)

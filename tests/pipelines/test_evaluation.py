@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import combinations
 
 import pytest
 
-from pipelines.evaluation import Judged, consensus, evaluate, interval, pass_at_k, sizes, standard_error
+from pipelines.evaluation import (
+    Judged,
+    consensus,
+    evaluate,
+    interval,
+    pass_at_k,
+    sizes,
+    standard_error,
+    ungraded_line,
+)
 
 
 def judged(problem: str, verdicts: str, *, family: str = "math", votes: str | None = None) -> list[Judged]:
@@ -114,3 +124,12 @@ def test_samples_that_could_not_be_graded_count_for_nothing() -> None:
     assert (scores["pass@1"], scores["n_problems"], scores["k"], scores["ungraded"]) == (0.5, 1, 2, 6)
     nothing = evaluate(judged("b", "??", votes=".."))
     assert nothing["pass@1"] is None and nothing["ci95"] is None and nothing["pass@k"] == {}
+
+
+def test_a_noticeable_share_of_ungraded_samples_is_told_in_one_line() -> None:
+    few, some = judged("a", "+" * 10 + "?"), judged("a", "+" * 9 + "?")
+    chat = [replace(one, open=True) for one in judged("b", "????")]
+    assert ungraded_line({"base": few, "final": chat}) is None  # under a tenth; and nobody asked for a verdict on chat
+    line = ungraded_line({"base": few, "final": [*some, *chat], "last": judged("a", "??")})
+    assert line is not None and "\n" not in line
+    assert "count nowhere: 1 of 10 samples of final, 2 of 2 samples of last; no reward" in line

@@ -9,8 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+from pipelines.artifacts import Model, Problems, write_rows
+from pipelines.stage import StageError
 from pipelines.stages.eval import EvalConfig, eval
-from tests.pipelines.taught import ENGINE, context, problems, read_json, taught_model, untrained
+from tests.pipelines.taught import ENGINE, PROBLEMS, context, problems, read_json, taught_model, untrained
 
 pytestmark = pytest.mark.xdist_group("taught")  # they share one trained model
 
@@ -72,3 +74,21 @@ def test_a_flipped_bit_in_the_journal_is_told_and_drawn_again(
     assert (eval(ctx, config, models=models, problems=[given]).path / "samples.parquet").read_bytes() == whole
     assert f"{journal}: entry 2 of 2 is damaged: drawing again from problem 1 on" in out.getvalue()
     assert journal.read_text() == written
+
+
+def test_problems_that_nothing_can_grade_are_told(tmp_path: Path) -> None:
+    (tmp_path / "problems").mkdir()
+    write_rows(tmp_path / "problems", [{**PROBLEMS[0], "answer": ""}])
+    ctx, config = context(tmp_path), EvalConfig(**ENGINE | {"max_tokens": 2}, k=2)
+    ctx.console = Console(file=(out := io.StringIO()), width=400)
+    eval(ctx, config, models={"base": untrained(tmp_path / "base")}, problems=[Problems(tmp_path / "problems")])
+    assert "warning: could not be graded, and count nowhere: 2 of 2 samples of base" in out.getvalue()
+    assert ctx.numbers == {"base": None}
+
+
+def test_one_id_for_two_problems_is_refused_before_anything_is_drawn(tmp_path: Path) -> None:
+    for name, prompt in (("a", "1+1?"), ("b", "2+2?")):
+        write_rows(tmp_path / name, [{"id": "1", "prompt": prompt, "answer": "2"}])
+    sets, models = [Problems(tmp_path / "a"), Problems(tmp_path / "b")], {"base": Model(tmp_path / "none")}
+    with pytest.raises(StageError, match="id '1' is two different problems: make ids unique, or score each set"):
+        eval(context(tmp_path), EvalConfig(**ENGINE), models=models, problems=sets)
