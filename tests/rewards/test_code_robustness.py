@@ -235,7 +235,7 @@ def test_a_closed_scorer_leaves_no_control_group():
     parents = {folder.parent for folder in (sandboxes.sandbox()._group._memory, sandboxes.sandbox()._group._processes)}
     with Scorer({"code": 1.0}, workers=1) as scorer:
         completion = "```python\ndef f(x): return 2 * x\n```"
-        assert scorer([[Sample("", completion, row={"tests": json.dumps(TWICE)})]]). == [[1.0]]
+        assert scorer([[Sample("", completion, row={"tests": json.dumps(TWICE)})]]).total_P_G == [[1.0]]
         worker = scorer._pool._workers[0].process.pid
         assert [path for parent in parents for path in parent.glob(f"r1-sandbox-{worker}-*")]
     assert [path for parent in parents for path in parent.glob(f"r1-sandbox-{worker}-*")] == []
