@@ -70,7 +70,7 @@ class Submission:
         if tag == b"L":
             raise NotLoaded(text)
         kind, _, message = text.partition(": ")
-        made = _exception(kind)
+        made = StopIteration if kind == "StopIteration" and name == "__next__" else _exception(kind)
         self.raised = RuntimeError(text)
         if made is not None:
             with contextlib.suppress(TypeError):  # an exception that takes more than a message
@@ -100,10 +100,19 @@ def _exception(name: str) -> type[Exception] | None:
 
 
 class Remote:
-    """An object of the submission: can be called and asked for attributes, is equal to itself alone."""
+    """An object of the submission: can be called, asked for attributes, items and text; is equal to itself alone.
+
+    It never decides: no `==`, no truth, no `in`, no arithmetic with a value of the test program, which could be the
+    expected one (`__rsub__` would answer 0 to all).
+    """
+
+    __slots__ = ("_handle", "_submission")
+    _submission: Submission
+    _handle: int
 
     def __init__(self, submission: Submission, handle: int) -> None:
-        self._submission, self._handle = submission, handle
+        object.__setattr__(self, "_submission", submission)
+        object.__setattr__(self, "_handle", handle)
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         back = any(isinstance(one, MUTABLE) for one in arguments)
@@ -117,6 +126,65 @@ class Remote:
         if name.startswith("__"):
             raise AttributeError(name)
         return self._submission.ask("get", self._handle, name, [], {})[0]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self._special("__setattr__", name, value)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __len__(self) -> int:
+        return int(self._plain(int, "__len__"))
+
+    def __str__(self) -> str:
+        return str(self._plain(str, "__str__"))
+
+    def __repr__(self) -> str:
+        return str(self._plain(str, "__repr__"))
+
+    def __getitem__(self, key: Any) -> Any:
+        if type(key) is slice:
+            return self._special("slice", key.start, key.stop, key.step)
+        return self._special("__getitem__", key)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._special("__setitem__", key, value)
+
+    def __delitem__(self, key: Any) -> None:
+        self._special("__delitem__", key)
+
+    def __iter__(self) -> Any:
+        return self._special("__iter__")
+
+    def __next__(self) -> Any:
+        return self._special("__next__")
+
+    def __add__(self, other: Any) -> Any:
+        return self._with("__add__", other)
+
+    def __sub__(self, other: Any) -> Any:
+        return self._with("__sub__", other)
+
+    def __mul__(self, other: Any) -> Any:
+        return self._with("__mul__", other)
+
+    def __truediv__(self, other: Any) -> Any:
+        return self._with("__truediv__", other)
+
+    def __neg__(self) -> Any:
+        return self._special("__neg__")
+
+    def _special(self, name: str, *arguments: Any) -> Any:
+        return self._submission.ask("special", self._handle, name, arguments, {})[0]
+
+    def _plain(self, kind: Any, name: str) -> Any:
+        found = self._special(name)
+        if type(found) is not kind:
+            raise TypeError(f"{name} returned a {type(found).__name__}")
+        return found
+
+    def _with(self, name: str, other: Any) -> Any:
+        return self._special(name, other) if type(other) is Remote else NotImplemented
 
 
 def _update(mine: Any, theirs: Any) -> None:

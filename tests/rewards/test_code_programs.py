@@ -111,3 +111,50 @@ def test_an_assert_that_has_no_turn_in_a_complete_program_is_not_counted():
     report = run("def f(x):\n    if x < 0: raise ValueError\n    return 2 * x", tests)
     assert report.passed and report.fraction == 1
     assert run("def f(x): return 2 * x", tests).fraction == 0.75
+
+
+CLASSES = """
+class V:
+    def __init__(self, *x): self.x = list(x)
+    def __len__(self): return len(self.x)
+    def __getitem__(self, i): return self.x[i]
+    def __setitem__(self, i, y): self.x[i] = y
+    def __iter__(self): return iter(self.x)
+    def __str__(self): return f"V({self.x})"
+    def __add__(self, o): return V(*self.x, *o.x)
+    def __contains__(self, y): return y in self.x
+class Count:
+    def __init__(self, n): self.i, self.n = 0, n
+    def __iter__(self): return self
+    def __next__(self):
+        if self.i == self.n: raise StopIteration
+        self.i += 1
+        return self.i
+"""
+
+
+def test_objects_of_the_submission_answer_as_their_class_says():
+    lines = ("v = V(1, 2)", "assert len(v) == 2 and v[1] == 2 and v[0:1] == [1]", "assert list(v) == [1, 2] and 2 in v",
+             "assert str(v) == 'V([1, 2])' and f'{v}' == str(v)", "assert (v + V(3)).x == [1, 2, 3]",
+             "v[0] = 5", "v.y = 7", "assert v.x == [5, 2] and v.y == 7 and 9 not in v",
+             "assert list(Count(3)) == [1, 2, 3]", "c = Count(1)", "assert next(c) == 1",
+             "try:", "    next(c)", "    raise ValueError", "except StopIteration: pass",
+             "try:", "    v[9]", "    raise ValueError", "except IndexError: pass")  # fmt: skip
+    for stop_early in (True, False):
+        report = run(CLASSES, check(*lines, entry_point="V"), stop_early=stop_early)
+        assert report.passed, report
+
+
+def test_no_object_of_the_submission_decides_a_comparison():
+    true = ("eq", "contains", "bool", "lt", "gt", "le", "ge", "instancecheck")
+    zero = ("sub", "rsub", "abs", "neg", "hash", "index")
+    methods = [f"__{name}__=lambda s, *a: True" for name in true] + [f"__{name}__=lambda s, *a: 0" for name in zero]
+    methods += ["__iter__=lambda s: iter([])", "__float__=lambda s: 2.0"]
+    liar = f"def f(x): return type('A', (), dict({', '.join(methods)}))()"
+    for line in (
+        "assert f(1) == 2", "assert abs(f(1) - 2) < 1e-6", "assert 2 - f(1) == 0", "assert 2 in f(1)",
+        "assert f(1) in [2]", "assert f(1) <= 2", "assert not f(1)", "assert f(1) is True",
+        "import math\nassert math.isclose(f(1), 2)", "assert {f(1)} == {2}", "assert [f(1)] == [2]",
+    ):  # fmt: skip
+        for stop_early in (True, False):
+            assert "passed" not in verdicts(liar, check(line), stop_early=stop_early), line
