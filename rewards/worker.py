@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import json
 import math
@@ -37,6 +38,7 @@ def main(results: int) -> None:
     while (message := _receive(source)) is not None:
         for task in pickle.loads(message):
             _answer(results, _one(handler, task, timeout_s))
+    atexit._run_exitfuncs()  # what rewards leave to be tidied up; threads are not waited for
     os._exit(0)
 
 

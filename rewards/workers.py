@@ -26,6 +26,7 @@ from types import TracebackType
 from typing import Any, Self
 
 START_S = 60.0  # wall seconds a worker may take to start (imports on a busy machine)
+END_S = 5.0  # wall seconds that idle workers may take to end
 GATHER_S = 0.001
 BOOT = (
     "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from rewards.worker import main; main(int(sys.argv[2]))"
@@ -55,10 +56,14 @@ class _Worker:
         self.close()
         return code
 
-    def close(self) -> None:
+    def release(self) -> None:
+        """No further task will come."""
         if self.process.stdin is not None:
             with suppress(BrokenPipeError):
                 self.process.stdin.close()
+
+    def close(self) -> None:
+        self.release()
         if self.results >= 0:
             os.close(self.results)
             self.results = -1
@@ -207,6 +212,12 @@ class WorkerPool:
         if os.getpid() != self._owner:
             return
         for worker in self._workers:
+            worker.release()
+        until = time.monotonic() + END_S
+        for worker in self._workers:
+            if not worker.queue:  # idle: it ends by itself, and what its handler started with it
+                with suppress(subprocess.TimeoutExpired):
+                    worker.process.wait(max(0.0, until - time.monotonic()))
             worker.kill()
         self._workers.clear()
 

@@ -15,6 +15,9 @@ from typing import Any
 
 DEEPEST = 200
 MOST_ITEMS = 2_000_000
+# What a container costs of that number beside what it holds, about its size in memory: an empty deque takes 600 bytes.
+WEIGHTS = {b"q": 20, b"S": 8, b"Z": 8, b"d": 4}
+MOST_COLLISIONS = 100_000_000  # members of one hash, times the bytes of their collection: what comparing them may cost
 
 _next, _type, _len, _int, _float, _str, _bytes, _bool = next, type, len, int, float, str, bytes, bool
 _to_hex, _float_hex, _encode_text, _issubclass = hex, float.hex, str.encode, issubclass
@@ -34,7 +37,7 @@ _ITERATORS = frozenset({
     itertools.chain, itertools.islice, itertools.takewhile, itertools.accumulate, itertools.combinations,
     itertools.permutations, itertools.product, itertools.starmap, itertools.zip_longest,
 })  # fmt: skip
-_ValueError = ValueError
+_ValueError, _weight = ValueError, WEIGHTS.get
 
 
 class Opaque:
@@ -60,9 +63,9 @@ def encode(value: Any, most_bytes: int, handle: Callable[[Any], int] = no_handle
     pieces: list[bytes] = []
     budget = [most_bytes, MOST_ITEMS]
 
-    def put(piece: bytes) -> None:
+    def put(piece: bytes, items: int = 1) -> None:
         budget[0] -= _len(piece)
-        budget[1] -= 1
+        budget[1] -= items
         if budget[0] < 0 or budget[1] < 0:
             raise _ValueError("the value is too large")
         pieces.append(piece)
@@ -89,7 +92,7 @@ def encode(value: Any, most_bytes: int, handle: Callable[[Any], int] = no_handle
         elif kind is _bytes or kind is bytearray:
             text(b"b" if kind is _bytes else b"y", bytes.join(b"", (value,)))
         elif kind in _TAGS:
-            put(_TAGS[kind] + _encode_text(_to_hex(_size[kind](value))) + b";")
+            put(_TAGS[kind] + _encode_text(_to_hex(_size[kind](value))) + b";", _weight(_TAGS[kind], 1))
             for item in _iterate[kind](value):
                 if kind is dict:
                     walk(item[0], depth + 1)
@@ -129,6 +132,7 @@ class _Reader:
         self.data = data
         self.position = 0
         self.resolve = resolve
+        self.items, self.collisions = MOST_ITEMS, MOST_COLLISIONS
 
     def field(self) -> str:
         end = self.data.find(b";", self.position)
@@ -147,8 +151,12 @@ class _Reader:
     def value(self, depth: int) -> Any:
         if depth > DEEPEST + 1 or self.position >= len(self.data):
             raise ValueError("too deep or cut short")
-        tag = self.data[self.position : self.position + 1]
+        start = self.position
+        tag = self.data[start : start + 1]
         self.position += 1
+        self.items -= WEIGHTS.get(tag, 1)
+        if self.items < 0:
+            raise ValueError("too many items")
         if tag in b"NTF":
             return {b"N": None, b"T": True, b"F": False}[tag]
         if tag == b"O":
@@ -167,9 +175,25 @@ class _Reader:
             return raw.decode("utf-8", "surrogatepass") if tag == b"s" else raw if tag == b"b" else bytearray(raw)
         if tag == b"d":
             pairs = [(self.value(depth + 1), self.value(depth + 1)) for _ in range(self.size())]
-            return {_hashable(key): item for key, item in pairs}
+            keys = self.distinct([key for key, _ in pairs], start)
+            return dict(zip(keys, (item for _, item in pairs), strict=True))
         items = [self.value(depth + 1) for _ in range(self.size())]
-        return _collection(tag, items)
+        return _collection(tag, self.distinct(items, start) if tag in b"SZ" else items)
+
+    def distinct(self, values: list[Any], start: int) -> list[Any]:
+        """Keys and set members; forged unhashable ones are malformed, opaque ones stay distinct objects.
+
+        Hashes of numbers and tuples can be made equal at will, and a set of such is quadratic: also malformed.
+        """
+        values = [object() if isinstance(value, Opaque) else value for value in values]
+        try:
+            hashes = {hash(value) for value in values}
+        except TypeError as error:
+            raise ValueError("an unhashable key") from error
+        self.collisions -= (len(values) - len(hashes)) * (self.position - start)
+        if self.collisions < 0:
+            raise ValueError("keys of equal hashes")
+        return values
 
 
 def _collection(tag: bytes, items: list[Any]) -> Any:
@@ -184,8 +208,7 @@ def _collection(tag: bytes, items: list[Any]) -> Any:
     if tag == b"r":
         return _as_range(items)
     if tag in b"SZ":
-        hashable = [_hashable(item) for item in items]
-        return set(hashable) if tag == b"S" else frozenset(hashable)
+        return set(items) if tag == b"S" else frozenset(items)
     raise ValueError(f"unknown tag {tag!r}")
 
 
@@ -194,17 +217,6 @@ def _as_range(items: list[Any]) -> range:
         raise ValueError("a range of something else than ints")
     step = items[1] - items[0] if len(items) > 1 else 1
     made = range(items[0], items[0] + step * len(items), step) if items and step else range(0)
-    if list(made) != items:
+    if any(one != item for one, item in zip(made, items, strict=True)):  # not as a list: its ints may be huge
         raise ValueError("no range")
     return made
-
-
-def _hashable(value: Any) -> Any:
-    """Keys and set members; forged unhashable ones are malformed, opaque ones stay distinct objects."""
-    if isinstance(value, Opaque):
-        return object()
-    try:
-        hash(value)
-    except TypeError as error:
-        raise ValueError("an unhashable key") from error
-    return value

@@ -54,7 +54,7 @@ def same_result(expected: Any, actual: Any, tolerance: float = RELATIVE) -> bool
     if isinstance(expected, (int, float)) and isinstance(actual, (int, float)):
         return _same_number(expected, actual, tolerance)
     if isinstance(expected, complex) and isinstance(actual, (int, float, complex)):
-        return abs(expected - actual) <= tolerance * max(1.0, abs(expected))
+        return _close(expected, actual, tolerance * max(1.0, abs(expected)))
     if isinstance(expected, list):
         if isinstance(actual, (set, frozenset)):
             return _same_members(expected, actual)
@@ -64,7 +64,7 @@ def same_result(expected: Any, actual: Any, tolerance: float = RELATIVE) -> bool
     if isinstance(expected, dict):
         return isinstance(actual, dict) and _same_dict(expected, actual, tolerance)
     if isinstance(expected, (set, frozenset)):
-        return isinstance(actual, (set, frozenset)) and bool(expected == actual)
+        return isinstance(actual, (set, frozenset)) and _exact(frozenset(expected)) == _exact(frozenset(actual))
     return type(expected) is type(actual) and bool(expected == actual)
 
 
@@ -80,6 +80,13 @@ def _same_number(expected: float, actual: float, tolerance: float) -> bool:
         return False
 
 
+def _close(expected: complex, actual: complex, by: float) -> bool:
+    try:
+        return abs(expected - actual) <= by
+    except OverflowError:
+        return False
+
+
 def _same_items(expected: Any, actual: Any, tolerance: float) -> bool:
     return len(expected) == len(actual) and all(
         same_result(a, b, tolerance) for a, b in zip(expected, actual, strict=True)
@@ -88,14 +95,29 @@ def _same_items(expected: Any, actual: Any, tolerance: float) -> bool:
 
 def _same_members(expected: list[Any], actual: Any) -> bool:
     try:
-        return len(expected) == len(actual) and set(expected) == actual
+        return len(expected) == len(actual) and _exact(frozenset(expected)) == _exact(frozenset(actual))
     except TypeError:
         return False
 
 
 def _same_dict(expected: dict[Any, Any], actual: dict[Any, Any], tolerance: float) -> bool:
-    if set(map(type, expected)) <= {str}:
-        actual = {str(key) if type(key) is int else key: value for key, value in actual.items()}
-    return expected.keys() == actual.keys() and all(
-        same_result(value, actual[key], tolerance) for key, value in expected.items()
-    )
+    texts = set(map(type, expected)) <= {str}
+    found = {_exact(_as_text(key) if texts else key): value for key, value in actual.items()}
+    wanted = {_exact(key): value for key, value in expected.items()}
+    return len(found) == len(actual) and wanted.keys() == found.keys() and all(
+        same_result(value, found[key], tolerance) for key, value in wanted.items()
+    )  # fmt: skip
+
+
+def _as_text(key: Any) -> Any:
+    """An int as the key that JSON makes of it; a huge one is nobody's key, and Python refuses to print it."""
+    return str(key) if type(key) is int and key.bit_length() < 1000 else key
+
+
+def _exact(member: Any) -> Any:
+    """A set member or key that tells `True` from `1`, which are equal to Python."""
+    if isinstance(member, tuple):
+        return tuple, tuple(map(_exact, member))
+    if isinstance(member, frozenset):
+        return frozenset, frozenset(map(_exact, member))
+    return (bool, member) if isinstance(member, bool) else member

@@ -26,13 +26,15 @@ def _compiled(test: str, each: bool) -> dict[str, Any]:
     try:
         tree = ast.parse(test)
         free = free_names(test)
-        code = compile(_each_assert(tree) if each else tree, "<test>", "exec", dont_inherit=True)
+        rewrite = _Asserts(each)
+        code = compile(ast.fix_missing_locations(rewrite.visit(tree)), "<test>", "exec", dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise InfrastructureError(f"the test program does not compile: {error}") from error
     defined = any(isinstance(one, ast.FunctionDef) and one.name == "check" for one in tree.body)
     called = any(isinstance(one, ast.Expr) and isinstance(one.value, ast.Call)
                  and getattr(one.value.func, "id", "") == "check" for one in tree.body)  # fmt: skip
-    return {"program": marshal.dumps(code).hex(), "free": sorted(free), "has_check": defined and not called}
+    return {"program": marshal.dumps(code).hex(), "free": sorted(free), "has_check": defined and not called,
+            "asserts": rewrite.count}  # fmt: skip
 
 
 def free_names(source: str) -> set[str]:
@@ -49,20 +51,26 @@ def free_names(source: str) -> set[str]:
     return used - own - set(dir(builtins))
 
 
-def _each_assert(tree: ast.Module) -> ast.Module:
-    """`assert a, b` becomes `__assert__(index, lambda: a)`: every one is judged, none ends the program."""
-    count = 0
+class _Asserts(ast.NodeTransformer):
+    """`each`: `assert a, b` becomes `__assert__(index, lambda: a)`: every one is judged, none ends the program.
 
-    class Rewrite(ast.NodeTransformer):
-        def visit_Assert(self, node: ast.Assert) -> ast.AST:
-            nonlocal count
-            index, count = count, count + 1
-            thunk = ast.Lambda(ast.arguments([], [], None, [], [], None, []), node.test)
-            call = ast.Call(ast.Name("__assert__", ast.Load()), [ast.Constant(index), thunk], [])
-            return ast.copy_location(ast.Expr(call), node)
+    Otherwise, and where it may hold `await`, which a lambda cannot, `__seen__()` goes before it. `count`: the judged.
+    """
 
-        def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
-            return node  # its asserts may hold `await`, which a lambda cannot
+    def __init__(self, each: bool) -> None:
+        self._each, self.count = each, 0
 
-    rewritten: ast.Module = Rewrite().visit(tree)
-    return ast.fix_missing_locations(rewritten)
+    def visit_Assert(self, node: ast.Assert) -> Any:
+        if not self._each:
+            seen = ast.Expr(ast.Call(ast.Name("__seen__", ast.Load()), [], []))
+            return [ast.copy_location(seen, node), node]
+        thunk = ast.Lambda(ast.arguments([], [], None, [], [], None, []), node.test)
+        call = ast.Call(ast.Name("__assert__", ast.Load()), [ast.Constant(self.count), thunk], [])
+        self.count += 1
+        return ast.copy_location(ast.Expr(call), node)
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
+        each, self._each = self._each, False
+        self.generic_visit(node)
+        self._each = each
+        return node

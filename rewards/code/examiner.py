@@ -11,10 +11,12 @@ Frames on the result pipe: `V` index of an assert, whether it held, and why not;
 from __future__ import annotations
 
 import builtins
+import contextlib
 import json
 import marshal
 import os
 import sys
+import types
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -38,15 +40,18 @@ class Submission:
     """The other end of the channel."""
 
     def __init__(self, runner: Any, codec: Any, most_bytes: int) -> None:
-        self._send = runner.frame_writer(1 << 62, runner.CHANNEL)
+        self._send = runner.frame_writer(runner.CHANNEL)
         self._receive = runner.frame_reader(runner.CHANNEL, most_bytes + 4096)
         self._codec, self._most_bytes = codec, most_bytes
         self.gone = False
+        self.asked = 0  # how often it was called or asked for an attribute
         self.raised: BaseException | None = None
+        self.fault = ""  # of the test program, which may well swallow its own exceptions
 
     def ask(self, verb: str, handle: int, name: str, arguments: Any, keywords: Any, back: bool = False) -> Any:
         """One request; the answer, or the submission's exception as a built-in one of the same name."""
         request = [verb, handle, name, list(arguments), keywords, back]
+        self.asked += verb != "names"
         try:
             self._send(b"Q", self._codec.encode(request, 1 << 30, self._handle))
             frame = self._receive()
@@ -65,31 +70,49 @@ class Submission:
         if tag == b"L":
             raise NotLoaded(text)
         kind, _, message = text.partition(": ")
-        made = _exception(kind)
-        self.raised = made(message) if made is not None else RuntimeError(text)
+        made = StopIteration if kind == "StopIteration" and name == "__next__" else _exception(kind)
+        self.raised = RuntimeError(text)
+        if made is not None:
+            with contextlib.suppress(TypeError):  # an exception that takes more than a message
+                self.raised = made(message)
         raise self.raised
 
     def _handle(self, value: Any) -> int:
         if type(value) is Remote:
             return int(value._handle)
-        raise CannotCross(f"the test program passes a {type(value).__name__} to the submission")
+        self.fault = f"the test program passes a {type(value).__name__} to the submission"
+        raise CannotCross(self.fault)
 
     def _remote(self, number: int) -> Remote:
         return Remote(self, number)
 
 
 def _exception(name: str) -> type[Exception] | None:
-    """The built-in exception of that name, if a message alone can make one."""
+    """The built-in exception of that name, if a message alone can make one.
+
+    The end of an iteration is none: raised in a call, `all(map(...))` would take it for the end of its cases. (Python
+    does the same for generators.)
+    """
     found = getattr(builtins, name, None)
-    known = isinstance(found, type) and issubclass(found, Exception) and not issubclass(found, UnicodeError)
-    return found if known else None
+    if not isinstance(found, type) or not issubclass(found, Exception):
+        return None
+    return None if issubclass(found, (UnicodeError, StopIteration, StopAsyncIteration)) else found
 
 
 class Remote:
-    """An object of the submission: can be called and asked for attributes, is equal to itself alone."""
+    """An object of the submission: can be called, asked for attributes, items and text; is equal to itself alone.
+
+    It never decides: no `==`, no truth, no `in`, no arithmetic with a value of the test program, which could be the
+    expected one (`__rsub__` would answer 0 to all).
+    """
+
+    __slots__ = ("_handle", "_submission")
+    _submission: Submission
+    _handle: int
 
     def __init__(self, submission: Submission, handle: int) -> None:
-        self._submission, self._handle = submission, handle
+        object.__setattr__(self, "_submission", submission)
+        object.__setattr__(self, "_handle", handle)
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         back = any(isinstance(one, MUTABLE) for one in arguments)
@@ -103,6 +126,65 @@ class Remote:
         if name.startswith("__"):
             raise AttributeError(name)
         return self._submission.ask("get", self._handle, name, [], {})[0]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self._special("__setattr__", name, value)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __len__(self) -> int:
+        return int(self._plain(int, "__len__"))
+
+    def __str__(self) -> str:
+        return str(self._plain(str, "__str__"))
+
+    def __repr__(self) -> str:
+        return str(self._plain(str, "__repr__"))
+
+    def __getitem__(self, key: Any) -> Any:
+        if type(key) is slice:
+            return self._special("slice", key.start, key.stop, key.step)
+        return self._special("__getitem__", key)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._special("__setitem__", key, value)
+
+    def __delitem__(self, key: Any) -> None:
+        self._special("__delitem__", key)
+
+    def __iter__(self) -> Any:
+        return self._special("__iter__")
+
+    def __next__(self) -> Any:
+        return self._special("__next__")
+
+    def __add__(self, other: Any) -> Any:
+        return self._with("__add__", other)
+
+    def __sub__(self, other: Any) -> Any:
+        return self._with("__sub__", other)
+
+    def __mul__(self, other: Any) -> Any:
+        return self._with("__mul__", other)
+
+    def __truediv__(self, other: Any) -> Any:
+        return self._with("__truediv__", other)
+
+    def __neg__(self) -> Any:
+        return self._special("__neg__")
+
+    def _special(self, name: str, *arguments: Any) -> Any:
+        return self._submission.ask("special", self._handle, name, arguments, {})[0]
+
+    def _plain(self, kind: Any, name: str) -> Any:
+        found = self._special(name)
+        if type(found) is not kind:
+            raise TypeError(f"{name} returned a {type(found).__name__}")
+        return found
+
+    def _with(self, name: str, other: Any) -> Any:
+        return self._special(name, other) if type(other) is Remote else NotImplemented
 
 
 def _update(mine: Any, theirs: Any) -> None:
@@ -119,20 +201,33 @@ def _update(mine: Any, theirs: Any) -> None:
 def run(payload: dict[str, Any], codec: Any, send: Callable[[bytes, bytes], None], most_bytes: int) -> None:
     """Run one test program to its end; never returns."""
     submission = Submission(sys.modules["_sandbox_runner"], codec, most_bytes)
+    tag, text = b"A", ""
     try:
         _examine(payload, submission, send)
-        tag, text = b"A", ""
     except NotLoaded as error:
         tag, text = b"L", str(error)
-    except CannotCross as error:
-        tag, text = b"U", str(error)
     except BaseException as error:
         tag = b"X" if error is submission.raised else b"E"
         text = f"{type(error).__name__}: {error}"[:300]
+        _note_fault(error, submission, payload)
     if submission.gone:
         tag = b"G"
+    elif submission.fault:
+        tag, text = b"U", submission.fault
     send(tag, text.encode("utf-8", "replace"))
     os._exit(0)
+
+
+def _note_fault(error: BaseException, submission: Submission, payload: dict[str, Any]) -> None:
+    """Whether an exception is the test program's own: of a module that is not there, or a name nobody was to define.
+
+    Without an entry point, the names that a program takes from elsewhere are what the submission was to define.
+    """
+    if error is submission.raised or submission.gone:
+        return
+    asked = {payload["entry_point"]} if payload["entry_point"] else set(payload["free"])
+    if isinstance(error, ImportError) or (isinstance(error, NameError) and error.name not in asked):
+        submission.fault = f"the test program cannot run: {type(error).__name__}: {error}"[:300]
 
 
 def _examine(payload: dict[str, Any], submission: Submission, send: Callable[[bytes, bytes], None]) -> None:
@@ -141,28 +236,59 @@ def _examine(payload: dict[str, Any], submission: Submission, send: Callable[[by
     ours = {name for name in free - {entry} if name in granted or name in sys.stdlib_module_names}
     if not entry and free <= ours:  # then one of these must be the function under test
         ours = set()
-    names: dict[str, Any] = {"__name__": "test", "__assert__": _recorder(submission, send)}
+    module = sys.modules["__main__"] = types.ModuleType("__main__")  # where `unittest.main` looks for tests
+    names, seen = module.__dict__, _Seen(submission, payload, send)
+    names |= {"__file__": "test.py", "__assert__": seen.judge, "__seen__": seen.count}
     for name in ours:
         names[name] = granted[name] if name in granted else __import__(name)
-    found = submission.ask("names", 0, entry, sorted(free - ours), {})[0]
-    candidate = found.pop("", None)
+    answer = submission.ask("names", 0, entry, sorted(free - ours), {})[0]
+    found = {name: answer[name] for name in free - ours if name in answer}  # no other name is the submission's to give
+    candidate = answer.get("")
     names |= found
     if entry:
         names[entry] = names["candidate"] = candidate
-    exec(marshal.loads(bytes.fromhex(payload["program"])), names)
-    if payload["has_check"] and entry:
-        names["check"](candidate)
+    try:
+        exec(marshal.loads(bytes.fromhex(payload["program"])), names)
+        if payload["has_check"] and entry:
+            names["check"](candidate)
+        if not submission.asked:
+            _call_tests(names)
+    except SystemExit as stop:  # `unittest.main` ends so
+        if stop.code is not None and stop.code is not False and stop.code != 0:
+            raise
+    plain = any(type(value) is not Remote for value in (*found.values(), candidate) if value is not None)
+    if not (submission.asked or seen.failed or (plain and seen.asserts)):
+        submission.fault = "no assert about the submission was evaluated (`check` needs an entry point)"
 
 
-def _recorder(submission: Submission, send: Callable[[bytes, bytes], None]) -> Callable[[int, Callable[[], Any]], None]:
-    def record(index: int, thunk: Callable[[], Any]) -> None:
-        kind, text = "passed", ""
+def _call_tests(names: dict[str, Any]) -> None:
+    """A program that has asked nothing so far may hold test functions, written for pytest."""
+    for name, value in [*names.items()]:
+        if name.startswith("test") and type(value) is types.FunctionType and value.__code__.co_argcount == 0:
+            value()
+
+
+class _Seen:
+    """What the asserts of the program call."""
+
+    def __init__(self, submission: Submission, payload: dict[str, Any], send: Callable[[bytes, bytes], None]) -> None:
+        self._submission, self._payload, self._send = submission, payload, send
+        self.asserts = self.failed = 0
+
+    def count(self) -> None:
+        """An assert comes."""
+        self.asserts += 1
+
+    def judge(self, index: int, thunk: Callable[[], Any]) -> None:
+        """An assert, and whether it held; it is `lost` if it ends the program."""
+        self.asserts += 1
+        kind, text = "lost", ""
         try:
-            if not thunk():
-                kind, text = "wrong", "AssertionError"
+            kind, text = ("passed", "") if thunk() else ("wrong", "AssertionError")
         except Exception as error:
-            kind = "raised" if error is submission.raised else "wrong"
+            _note_fault(error, self._submission, self._payload)
+            kind = "raised" if error is self._submission.raised else "wrong"
             text = f"{type(error).__name__}: {error}"[:200]
-        send(b"V", json.dumps([index, kind, text]).encode())
-
-    return record
+        finally:
+            self.failed += kind != "passed"
+            self._send(b"V", json.dumps([index, kind, text]).encode())

@@ -12,7 +12,7 @@ from typing import Any
 from rewards.code.codec import decode, encode
 from rewards.code.compare import same_output, same_result
 from rewards.code.exam import made_ready
-from rewards.code.sandbox import Frame, Outcome, Stop, Unheard, discard, require_level, sandbox
+from rewards.code.sandbox import Frame, Hear, Outcome, Unheard, Word, discard, require_level, sandbox
 from rewards.code.types import (
     AssertTests,
     CallTests,
@@ -28,6 +28,7 @@ from rewards.code.types import (
 
 LONGEST_CODE = 1 << 20
 LARGEST_INPUT = 64 << 20
+LONGEST_TEXT = 300  # of what a submission may say in a report
 COSTLY = ("time_limit", "memory_limit", "output_limit")
 
 
@@ -150,7 +151,11 @@ def _ending(outcome: Outcome, limits: Limits) -> tuple[Verdict, str]:
 
 
 def _text_of(frames: list[Frame], tag: bytes) -> str:
-    return next((body.decode("utf-8", "replace") for one, body in frames if one == tag), "")
+    return next((_text(body) for one, body in frames if one == tag), "")
+
+
+def _text(body: bytes) -> str:
+    return body[: 4 * LONGEST_TEXT].decode("utf-8", "replace")[:LONGEST_TEXT]
 
 
 def _exception(complaint: str) -> Verdict:
@@ -180,16 +185,16 @@ def _calls(code: str, tests: CallTests, limits: Limits, stop_early: bool) -> Rep
     return tally.report(tests)
 
 
-def _judge_as_they_come(tests: CallTests, tally: _Tally, stop_early: bool) -> Stop:
-    """Judges each answer when its frame arrives; true where nothing more is wanted from this child."""
+def _judge_as_they_come(tests: CallTests, tally: _Tally, stop_early: bool) -> Hear:
+    """Judges each answer when its frame arrives."""
 
-    def judge(frame: Frame) -> bool:
+    def judge(frame: Frame) -> Word:
         index = len(tally.verdicts)
         if frame[0] not in (b"V", b"E") or index >= len(tests.outputs):
-            return False
+            return ""
         verdict, why = _judge(frame, tests.outputs[index], tests.tolerance)
         tally.add(verdict, why)
-        return stop_early and verdict != "passed"
+        return "enough" if stop_early and verdict != "passed" else "answer"
 
     return judge
 
@@ -197,14 +202,29 @@ def _judge_as_they_come(tests: CallTests, tally: _Tally, stop_early: bool) -> St
 def _judge(frame: Frame, expected: Any, tolerance: float) -> tuple[Verdict, str]:
     tag, body = frame
     if tag == b"E":
-        text = body.decode("utf-8", "replace")
-        return ("wrong_answer" if text.startswith("ValueError: the value is") else _exception(text)), text
+        text = _text(body)
+        if text.startswith("ValueError: the value is"):  # what `encode` says of it
+            return ("output_limit" if "too large" in text else "wrong_answer"), text
+        return _exception(text), text
+    if len(body) > 1000:  # reading costs more than knowing
+        wanted = _encoded(expected)
+        if wanted and len(body) > 1000 + 16 * len(wanted):  # the largest equal answer: ints for floats, 12 times
+            return "wrong_answer", f"returned {len(body)} bytes, far more than expected"
+        if body == wanted and b"nan" not in body and b"O" not in body:  # these are equal to nothing
+            return "passed", ""
     try:
         value = decode(body)
-    except (ValueError, OverflowError, RecursionError):
+        right = same_result(expected, value, tolerance)
+        return ("passed", "") if right else ("wrong_answer", f"returned {_shown(value)}")
+    except Exception:  # whatever it is that cannot be read or compared: the submission returned it
         return "wrong_answer", "the returned value could not be read"
-    right = same_result(expected, value, tolerance)
-    return ("passed", "") if right else ("wrong_answer", f"returned {_shown(value)}")
+
+
+def _encoded(expected: Any) -> bytes:
+    try:
+        return encode(expected, LARGEST_INPUT)
+    except ValueError:
+        return b""
 
 
 def _shown(value: Any) -> str:
@@ -230,38 +250,47 @@ def _asserts(code: str, tests: AssertTests, limits: Limits, stop_early: bool) ->
             with sandbox("examiner").start(program, waiting, channel=ours) as examiner:
                 ours.close()
                 theirs.close()
-                exam = examiner.wait()
+                exam = examiner.wait(lambda frame: "sign" if frame[0] == b"V" else "")
             submission.kill()
             outcome = submission.wait()
-    return _marked(exam, outcome, limits, tests)
+    return _marked(exam, outcome, limits, tests, program["asserts"])
 
 
-def _marked(exam: Outcome, outcome: Outcome, limits: Limits, tests: AssertTests) -> Report:
-    marks: dict[int, tuple[Verdict, str]] = {}
-    for tag, body in exam.frames:
-        if tag == b"V":
-            index, kind, text = json.loads(body)
-            verdict: Verdict = _exception(text) if kind == "raised" else "wrong_answer"
-            if kind != "passed" or index not in marks:
-                marks[index] = ("passed", "") if kind == "passed" else (verdict, text)
-    ordered = [marks[index] for index in sorted(marks)]
-    tag, body = next((frame for frame in reversed(exam.frames) if frame[0] != b"V"), (b"", b""))
-    text = body.decode("utf-8", "replace")
+def _marked(exam: Outcome, outcome: Outcome, limits: Limits, tests: AssertTests, asserts: int) -> Report:
+    """asserts: how many the program has, where each is judged by itself; 0 where the first failure ends it."""
+    if asserts and tests.weights and len(tests.weights) != asserts:
+        raise InfrastructureError(f"{len(tests.weights)} weights for {asserts} asserts")
+    tag, text = next(((tag, _text(body)) for tag, body in reversed(exam.frames) if tag != b"V"), (b"", ""))
     if tag == b"U":
         raise InfrastructureError(text)
-    if tag == b"A":
-        ordered = ordered or [("passed", "")]
-    elif tag == b"G":
-        ending, why = _ending(outcome, limits)
-        ordered.append((ending if ending != "passed" else "runtime_error", why or "ended before its call returned"))
-    elif tag in (b"X", b"L"):
-        ordered.append((_exception(text), text))
-    elif tag == b"E":
-        ordered.append(("wrong_answer", text))
-    else:
-        ending, why = _ending(exam, limits)
-        ordered.append((ending if ending != "passed" else "runtime_error", f"the test program ended: {why}"))
+    ending = _program_ending(tag, text, exam, outcome, limits)
+    marks: dict[int, tuple[Verdict, str]] = {}
+    lost = ending if ending[0] != "passed" else ("wrong_answer", "the test program ended in an assert")
+    last = 0
+    for last, kind, said in (json.loads(body) for tag, body in exam.frames if tag == b"V"):
+        if kind == "passed":
+            marks.setdefault(last, ("passed", ""))
+        else:
+            marks[last] = lost if kind == "lost" else (_exception(said) if kind == "raised" else "wrong_answer", said)
+    if ending[0] != "passed":  # what did not get its turn failed; if all had one, the end came in the latest
+        marks |= dict.fromkeys([index for index in range(asserts) if index not in marks] or [last], ending)
+    indices = sorted(marks) or [0]
+    ordered = [marks.get(index, ending) for index in indices]
     verdicts = [verdict for verdict, _ in ordered]
     detail = next((why for _, why in ordered if why), "")
+    weights = [tests.weights[index] for index in indices] if asserts and tests.weights else []
     passed = all(verdict == "passed" for verdict in verdicts)
-    return Report(passed, verdicts, detail, exam.cpu_s + outcome.cpu_s, tests.weights)
+    return Report(passed, verdicts, detail, exam.cpu_s + outcome.cpu_s, weights)
+
+
+def _program_ending(tag: bytes, text: str, exam: Outcome, outcome: Outcome, limits: Limits) -> tuple[Verdict, str]:
+    """What the way a test program ended says of the submission; `passed` at its own end."""
+    if tag == b"A":
+        return "passed", ""
+    if tag in (b"X", b"L"):
+        return _exception(text), text
+    if tag == b"E":
+        return "wrong_answer", text
+    verdict, why = _ending(outcome if tag == b"G" else exam, limits)
+    why = (why or "ended before its call returned") if tag == b"G" else f"the test program ended: {why}"
+    return (verdict if verdict != "passed" else "runtime_error"), why

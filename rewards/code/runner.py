@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import atexit
 import builtins
+import gc
 import json
+import operator
 import os
 import struct
 import sys
@@ -34,18 +36,23 @@ from typing import *
 GRANTED: dict[str, Any] = {}
 exec(TAKEN_FOR_GRANTED, GRANTED)
 del GRANTED["__builtins__"]
+# What an examiner may ask of an object: nothing that decides a comparison.
+SPECIAL: dict[str, Callable[..., Any]] = {
+    "__len__": len, "__str__": str, "__repr__": repr, "__iter__": iter, "__next__": next, "__setattr__": setattr,
+    "__getitem__": operator.getitem, "__setitem__": operator.setitem, "__delitem__": operator.delitem,
+    "__add__": operator.add, "__sub__": operator.sub, "__mul__": operator.mul, "__truediv__": operator.truediv,
+    "__neg__": operator.neg, "slice": lambda one, *bounds: one[slice(*bounds)],
+}  # fmt: skip
 LEETCODE = {**vars(builtins), **GRANTED, "exit": sys.exit, "quit": sys.exit}
 
 
-def frame_writer(most_bytes: int, descriptor: int = RESULT) -> Send:
-    """A function that writes one frame, with its helpers bound now."""
-    write, pack, size = os.write, struct.pack, len
-    left = [most_bytes]
+def frame_writer(descriptor: int = RESULT) -> Send:
+    """A function that writes one frame, with its helpers bound now. (Who reads it counts the bytes.)"""
+    write, pack, size, view = os.write, struct.pack, len, memoryview
 
     def send(tag: bytes, body: bytes) -> None:
-        data = pack("<I", size(body) + 1) + tag + body
-        left[0] -= size(data)
-        while data and left[0] > 0:
+        data = view(pack("<I", size(body) + 1) + tag + body)
+        while data:
             data = data[write(descriptor, data) :]
 
     return send
@@ -108,7 +115,9 @@ def _complain(send: Send, tag: bytes, error: BaseException) -> None:
 def _program(code: str, send: Send) -> int:
     """A whole program on real descriptors 0 and 1; its exit status."""
     shutdown, run_atexit = threading._shutdown, atexit._run_exitfuncs  # type: ignore[attr-defined]
+    streams, loaded, collect = (sys.stdin, sys.stdout, sys.stderr), sys.modules, gc.collect
     module = _module("__main__")
+    module.__file__ = sys.argv[0]
     status = 0
     try:
         try:
@@ -120,12 +129,22 @@ def _program(code: str, send: Send) -> int:
     except BaseException as error:
         _complain(send, b"E", error)
         status = 1
+    status = _flushed(getattr(sys, "stdout", None)) or status
+    # As an interpreter ends: what the program has not written out yet, its objects write when they go.
+    sys.stdin, sys.stdout, sys.stderr = streams
+    loaded.pop("__main__", None)
+    del module
+    collect()
+    return (_flushed(streams[1]) or status) & 0xFF
+
+
+def _flushed(stream: Any) -> int:
+    """Flush standard output; 1 if it fails, unless the program itself closed it or put another object there."""
     try:
-        sys.stdout.flush()
+        stream.flush()
     except BaseException as error:
-        if not isinstance(error, (ValueError, AttributeError)):  # closed or replaced by the program itself
-            status = status or 1
-    return status & 0xFF
+        return 0 if isinstance(error, (ValueError, AttributeError)) else 1
+    return 0
 
 
 def _calls(payload: dict[str, Any], codec: Any, send: Send, most_bytes: int) -> None:
@@ -154,7 +173,9 @@ def _function(names: dict[str, Any], wanted: str) -> Callable[..., Any]:
         found: Callable[..., Any] = names[wanted]
         return found
     if "Solution" in names:
-        return getattr(names["Solution"](), wanted)  # type: ignore[no-any-return]
+        make = names["Solution"]
+        getattr(make(), wanted)  # where it is not there, it is said now
+        return lambda *arguments, **keywords: getattr(make(), wanted)(*arguments, **keywords)  # each call has a new one
     raise NameError(f"the submission defines no {wanted!r}")
 
 
@@ -164,8 +185,9 @@ def _serve(payload: dict[str, Any], codec: Any, send: Send, most_bytes: int) -> 
     A request is `[verb, handle, name, arguments, keywords, copy back]`; an answer `V [value, arguments]` or `E text`.
     """
     encode, decode, complain = codec.encode, codec.decode, _complain
-    answer, receive = frame_writer(1 << 62, CHANNEL), frame_reader(CHANNEL, 1 << 31)
+    answer, receive = frame_writer(CHANNEL), frame_reader(CHANNEL, 1 << 31)
     objects: list[Any] = []
+    special = dict(SPECIAL)
     module = _module("submission")
 
     def number(value: Any) -> int:
@@ -180,6 +202,8 @@ def _serve(payload: dict[str, Any], codec: Any, send: Send, most_bytes: int) -> 
             return [found, None]
         if verb == "get":
             return [getattr(objects[handle], name), None]
+        if verb == "special":  # looked up as Python does, on the type
+            return [special[name](objects[handle], *arguments), None]
         return [objects[handle](*arguments, **keywords), arguments if back else None]
 
     try:

@@ -12,10 +12,10 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from rewards.code import cgroup
 from rewards.code.types import LEVELS, InfrastructureError, Level, Limits
@@ -23,8 +23,12 @@ from rewards.code.types import LEVELS, InfrastructureError, Level, Limits
 START_S = 30.0
 TOLD_S = 0.1  # how often the server hears that a test was answered
 SERVER = Path(__file__).with_name("server.py")
+MOST_STRAYS = 1000
 Frame = tuple[bytes, bytes]
-Stop = Callable[[Frame], bool]
+# What a frame was: nothing awaited; a sign that the work goes on; the answer of a test, judged and not kept; such an
+# answer, and no further one is wanted.
+Word = Literal["", "sign", "answer", "enough"]
+Hear = Callable[[Frame], Word]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +157,7 @@ class Child:
         self._server, self._limits, self._cpu_s = server, limits, cpu_s
         self._control = server._control
         self._payload, self._output, self._results = payload, output, results
-        self._told = time.monotonic()
+        self._told, self._strays = time.monotonic(), 0
 
     def __enter__(self) -> Self:
         return self
@@ -168,13 +172,14 @@ class Child:
         with contextlib.suppress(OSError):
             self._control.send(b"kill")
 
-    def wait(self, stop: Stop | None = None) -> Outcome:
-        """Read until the end. `stop` sees every frame as it comes; true ends the child early.
+    def wait(self, hear: Hear = lambda frame: "") -> Outcome:
+        """Read until the end. `hear` judges every frame as it comes; each answer has its own allowance of bytes.
 
         Raises:
             InfrastructureError: the server died, or the child was not isolated, or something else killed it.
         """
         output, frames, killed = bytearray(), _Frames(self._limits.output_bytes + 8192), ""
+        heard: list[Frame] = []
         poll = select.poll()
         opened = {descriptor for descriptor in (self._output, self._results) if descriptor >= 0}
         for descriptor in (*opened, self._control.fileno()):
@@ -195,7 +200,7 @@ class Child:
                     output += piece
                     why = "output" if len(output) > self._limits.output_bytes else ""
                 elif piece:
-                    why = self._new_frames(frames, piece, stop)
+                    why = self._new_frames(frames, piece, heard, hear)
                 if why and not killed:
                     killed = why
                     if reply is None:
@@ -203,7 +208,7 @@ class Child:
                 if not piece or killed:
                     opened.discard(descriptor)
                     poll.unregister(descriptor)
-        return self._outcome(bytes(output), frames.whole, killed, reply)
+        return self._outcome(bytes(output), heard, killed, reply)
 
     def _reply(self) -> dict[str, Any]:
         try:
@@ -213,19 +218,23 @@ class Child:
                 raise Unheard(str(error)) from error
             raise
 
-    def _new_frames(self, frames: _Frames, piece: bytes, stop: Stop | None) -> str:
+    def _new_frames(self, frames: _Frames, piece: bytes, heard: list[Frame], hear: Hear) -> str:
         """Take in a piece of the result pipe; why the child should end now, if it should."""
-        if not frames.add(piece):
-            return "output"
-        for frame in frames.fresh():
-            if stop is not None and stop(frame):
+        for frame in frames.add(piece):
+            word = hear(frame)
+            if word == "enough":
                 return "asked"
+            if word == "answer":
+                frames.renew()
+            else:
+                heard.append(frame)
+                self._strays += not word
             now = time.monotonic()
-            if frame[0] == b"V" and now - self._told > TOLD_S:
+            if word and now - self._told > TOLD_S:
                 self._told = now
                 with contextlib.suppress(OSError):
                     self._control.send(b"next")
-        return ""
+        return "output" if frames.left < 0 or self._strays > MOST_STRAYS else ""
 
     def _outcome(self, output: bytes, frames: list[Frame], killed: str, reply: dict[str, Any]) -> Outcome:
         if "failed" in reply:
@@ -240,7 +249,7 @@ class Child:
         if number == 9 and not killed:
             if self._server.ran_out_of_memory():
                 return Outcome(output, frames, -1, number, cpu_s, "memory")
-            if cpu_s < self._cpu_s - 0.5:
+            if cpu_s < self._cpu_s:  # the server ends who has used up its time, and says so
                 raise InfrastructureError("the child was killed from outside (by hand, or out of memory)")
             killed = "cpu"
         code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else -1
@@ -248,30 +257,27 @@ class Child:
 
 
 class _Frames:
-    """Frames of a result pipe, as far as they are whole."""
+    """Frames of a result pipe, as far as they are whole; `left`: the bytes that may still come."""
 
     def __init__(self, most_bytes: int) -> None:
-        self.whole: list[Frame] = []
-        self._rest, self._left, self._seen = bytearray(), most_bytes, 0
+        self._rest, self._most, self.left = bytearray(), most_bytes, most_bytes
 
-    def add(self, piece: bytes) -> bool:
-        """False when the cap is exceeded."""
-        self._left -= len(piece)
+    def add(self, piece: bytes) -> list[Frame]:
+        self.left -= len(piece)
         self._rest += piece
-        position = 0
+        whole, position = [], 0
         while position + 5 <= len(self._rest):
             end = position + 4 + int.from_bytes(self._rest[position : position + 4], "little")
             if end < position + 5 or end > len(self._rest):
                 break
-            self.whole.append((bytes(self._rest[position + 4 : position + 5]), bytes(self._rest[position + 5 : end])))
+            whole.append((bytes(self._rest[position + 4 : position + 5]), bytes(self._rest[position + 5 : end])))
             position = end
         del self._rest[:position]
-        return self._left >= 0
+        return whole
 
-    def fresh(self) -> Iterator[Frame]:
-        while self._seen < len(self.whole):
-            self._seen += 1
-            yield self.whole[self._seen - 1]
+    def renew(self) -> None:
+        """The next answer may be as large again."""
+        self.left = self._most - len(self._rest)
 
 
 def _in_a_group(pid: int) -> cgroup.ControlGroup | None:

@@ -31,7 +31,7 @@ MODULES = (
 )  # fmt: skip
 STACK = 256 << 20  # the main thread's stack limit only takes effect at exec
 TICK_MS = 250
-TRIAL = {"cpu_s": 1, "memory_bytes": 2 << 30, "output_bytes": 1 << 20}
+TRIAL = {"wall_s": 1, "memory_bytes": 2 << 30, "output_bytes": 1 << 20}
 
 
 def load(name: str) -> Any:
@@ -197,7 +197,8 @@ class Server:
                 test_started, cpu, busy = now, _cpu_s(pid), self._busy_s(pid)
             if now - started > limits["wall_s"]:
                 return "wall"
-            if _cpu_s(pid) - cpu > limits["test_cpu_s"]:
+            used = _cpu_s(pid)
+            if used - cpu > limits["test_cpu_s"] or used > limits["cpu_s"]:
                 return "cpu"
             idle = now - test_started
             if idle > limits["idle_s"] and idle - (self._busy_s(pid) - busy) > limits["idle_s"] and self._asleep(pid):
@@ -211,9 +212,12 @@ class Server:
             return float("inf")
 
     def _asleep(self, pid: int) -> bool:
-        """Whether all its threads sleep of their own will; who waits for memory or a disk is held up by the machine."""
+        """Whether all its threads sleep of their own will; who waits for memory or a disk is held up by the machine.
+
+        A main thread that has ended before the others is a zombie until they end.
+        """
         try:
-            return all(text.rpartition(")")[2].split()[0] == "S" for text in self._of_threads(pid, "stat"))
+            return all(text.rpartition(")")[2].split()[0] in "SZ" for text in self._of_threads(pid, "stat"))
         except OSError:
             return False
 
@@ -251,7 +255,7 @@ class Server:
             os.closerange(ready + 1, 4096)
             os.chdir(self.directory)
             request = self.runner.read_payload(4)
-            send = self.runner.frame_writer(limits["output_bytes"] + 4096)
+            send = self.runner.frame_writer()
             self.isolation.apply(limits, None if self.rules is None else 6)
             os.write(ready, b"r")
             os.close(ready)

@@ -96,8 +96,8 @@ class Report:
 
     @property
     def fraction(self) -> float:
-        """Weighted share of tests passed, of those that ran."""
-        weights = self.weights if len(self.weights) == len(self.verdicts) else [1.0] * len(self.verdicts)
+        """Weighted share of tests passed, of those that have a verdict (an early stop leaves the rest without)."""
+        weights = self.weights[: len(self.verdicts)] or [1.0] * len(self.verdicts)
         won = sum(weight for weight, verdict in zip(weights, self.verdicts, strict=True) if verdict == "passed")
         return won / sum(weights) if sum(weights) > 0 else 0.0
 
@@ -114,25 +114,34 @@ def as_tests(tests: Tests | Mapping[str, Any] | str) -> Tests:
         tests = json.loads(tests)
     if not isinstance(tests, Mapping):
         raise ValueError(f"tests must be an object with a type, not {type(tests).__name__}")
+    try:
+        return _typed(tests)
+    except KeyError as error:
+        raise ValueError(f"{tests.get('type')} tests lack the field {error}") from error
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"malformed {tests.get('type')} tests: {error}") from error
+
+
+def _typed(tests: Mapping[str, Any]) -> Tests:
     kind = tests.get("type")
     weights = [float(weight) for weight in tests.get("weights") or ()]
     if any(not 0 <= weight < float("inf") for weight in weights):
         raise ValueError(f"weights of tests must be numbers from 0, not {weights}")
-    try:
-        if kind == "stdin":
-            cases = [StdinCase(_text(case["input"]), _text(case["output"])) for case in _some(tests["cases"])]
-            _same_length("weights", weights, cases)
-            return StdinTests(cases, float(tests.get("tolerance") or 0.0), weights)
-        if kind == "call":
-            inputs, outputs = _some(tests["inputs"]), tests["outputs"]
-            if len(inputs) != len(outputs):
-                raise ValueError(f"call tests have {len(inputs)} inputs and {len(outputs)} outputs")
-            _same_length("weights", weights, inputs)
-            return CallTests(str(tests["fn_name"]), inputs, outputs, float(tests.get("tolerance", 1e-9)), weights)
-        if kind == "assert":
-            return AssertTests(_text(tests["test"]), str(tests.get("entry_point") or ""), weights)
-    except KeyError as error:
-        raise ValueError(f"{kind} tests lack the field {error}") from error
+    given = tests.get("tolerance")
+    if kind == "stdin":
+        cases = [StdinCase(_text(case["input"]), _text(case["output"])) for case in _some(tests["cases"])]
+        _same_length("weights", weights, cases)
+        return StdinTests(cases, float(given or 0.0), weights)
+    if kind == "call":
+        inputs, outputs = _some(tests["inputs"]), tests["outputs"]
+        if any(not isinstance(one, Sequence) or isinstance(one, (str, bytes)) for one in inputs):
+            raise ValueError("each of the inputs of call tests is a list of arguments")
+        if len(inputs) != len(outputs):
+            raise ValueError(f"call tests have {len(inputs)} inputs and {len(outputs)} outputs")
+        _same_length("weights", weights, inputs)
+        return CallTests(str(tests["fn_name"]), inputs, outputs, 1e-9 if given is None else float(given), weights)
+    if kind == "assert":
+        return AssertTests(_text(tests["test"]), str(tests.get("entry_point") or ""), weights)
     raise ValueError(f"tests have type {kind!r}, not 'stdin', 'call' or 'assert'")
 
 

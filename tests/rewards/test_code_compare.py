@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import time
 from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
 from enum import IntEnum
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from rewards.code import CallTests, StdinCase, StdinTests, run
 from rewards.code.codec import Opaque, decode, encode
 from rewards.code.compare import same_output, same_result
+from rewards.code.run import _judge
 
 
 def test_standard_output():
@@ -52,6 +54,32 @@ def test_floats_in_call_results():
     assert same_result(0.3, 0.3001, 1e-3) and same_result([0.0], [1e-4], 1e-3) and not same_result(10**400, 1.5)
     assert same_result(2j, 2j) and not same_result(2j, 2) and not same_result(5, 5j)
     assert run("def f(): return 0.3", CallTests("f", [[]], [0.3001], tolerance=1e-3)).passed
+
+
+def test_whatever_is_returned_is_right_or_wrong():
+    for code, expected in (
+        ("return {10**5000: 1}", {"a": 1}), ("return 10**400", 1 + 2j), ("return [{10**5000: 10**5000}]", [{"1": 1}]),
+        ("return {(): 10**400}", {"1": 1.5}), ("return [10**5000] * 99", 1), ("return deque([float('nan')])", [1.5]),
+    ):  # fmt: skip
+        report = run(f"def f(): {code}", CallTests("f", [[]], [expected]))
+        assert report.verdicts == ["wrong_answer"] and len(report.detail) < 1000, report
+
+
+def test_bools_are_no_ints_as_members_and_keys_either():
+    assert not same_result([1], {True}) and not same_result({1}, {True}) and not same_result({1: 2}, {True: 2})
+    assert not same_result([(1, 2)], {(True, 2)}) and not same_result({"1": 2}, {True: 2})
+    assert same_result([True], {True}) and same_result({True: 2}, {True: 2}) and same_result({(1, 2)}, {(1, 2)})
+    assert not same_result({"1": 2}, {1: 2, "1": 2})
+
+
+def test_large_answers_are_compared_by_their_encoding():
+    for expected in (list(range(999)), ["x" * 5000], [float("inf")] * 99, {str(i): [i] for i in range(500)}):
+        assert _judge((b"V", encode(expected, 1 << 20)), expected, 1e-9)[0] == "passed"
+    for expected in ([float("nan")] * 999, [Opaque()] * 999):
+        assert _judge((b"V", encode(expected, 1 << 20)), expected, 1e-9)[0] == "wrong_answer"
+    wide, narrow = [10**300] * 200, [1e300] * 200  # the same to a tolerance, in 12 times the bytes
+    assert _judge((b"V", encode(wide, 1 << 20)), narrow, 1e-9)[0] == "passed"
+    assert "far more" in _judge((b"V", encode([0] * 9999, 1 << 20)), [0], 1e-9)[1]
 
 
 # Libraries of other tests in this process may have switched subnormal numbers off.
@@ -118,3 +146,26 @@ def test_malformed_and_oversized_values():
         with pytest.raises(ValueError, match="the value is"):
             encode(value, 4000)
     assert math.isnan(decode(encode(math.nan, 100)))
+
+
+def test_decoding_costs_little_whatever_comes():
+    """What once took quadratic time, or two hundred times the memory that was sent."""
+    prime = (1 << 61) - 1  # ints with the same remainder have the same hash; tuples of -1 and -2, too
+    numbers = [hex(prime * k).encode() for k in range(1, 20_000)]
+    pairs = [[b"i-0x1;", b"i-0x2;"][k >> i & 1] for k in range(1 << 14) for i in range(14)]
+    huge = b"i" + hex(1 << 4_000_000).encode() + b";"
+    for forged in (
+        b"S" + hex(len(numbers)).encode() + b";" + b"".join(b"i" + one + b";" for one in numbers),
+        b"d" + hex(len(numbers)).encode() + b";" + b"".join(b"i" + one + b";N" for one in numbers),
+        b"Z0x4000;" + b"".join(b"t0xe;" + b"".join(pairs[14 * k : 14 * k + 14]) for k in range(1 << 14)),
+        b"l0x30d40;" + b"q0;" * 200_000,
+        b"r0x186a0;" + huge + b"i0;" * 99_999,
+    ):
+        before = time.process_time()
+        with pytest.raises(ValueError):
+            decode(forged)
+        assert time.process_time() - before < 2
+    honest = {tuple(-1 - (k >> i & 1) for i in range(8)) for k in range(256)}
+    assert decode(encode(honest, 1 << 20)) == honest
+    with pytest.raises(ValueError, match="too large"):
+        encode([deque()] * 200_000, 8 << 20)

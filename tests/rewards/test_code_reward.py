@@ -70,6 +70,38 @@ def test_extract_code():
     assert extract_code(f"<answer>{fenced}") is None
 
 
+def test_extract_the_program_and_not_its_output():
+    fenced = "```python\nprint(1)\n```\n"
+    assert extract_code(f"{fenced}Output:\n```\n1\n```\n") == "print(1)\n"
+    assert extract_code("```\nx = 1\nprint(x)\n```\nOutput:\n```\n1\n```\n") == "x = 1\nprint(x)\n"
+    assert extract_code("```\nx = input()\n```\n") == "x = input()\n"
+
+
+def test_fences_as_models_write_them():
+    assert extract_code("Solution: ```python\nif 1:\n    print(1)\n```\n") == "if 1:\n    print(1)\n"
+    assert extract_code("1. ```python\n   if 1:\n       print(1)\n   ```\n") == "if 1:\n    print(1)\n"
+    assert extract_code("1. ```python\nif 1:\n  print(1)\n```\n") == "if 1:\n  print(1)\n"
+    assert extract_code("```py3\nprint(1)\n```") == "print(1)\n"
+    assert extract_code("```python\nprint(1)```\nOutput:\n```\n1\n```") == "print(1)\n"
+    docstring = 'def f():\n    """As in f()```\n    """\n'
+    assert extract_code(f"```python\n{docstring}```") == docstring
+    assert extract_code("see ``` and\n```python\nprint(1)\n```\n") == "print(1)\n"
+
+
+def test_tags_that_a_program_writes_are_its_own():
+    for tag in ("</think>", "<think>", "<answer>", "</answer>"):
+        for line in (f"print('{tag}')\n", f'x = "{tag}"\n', f"x = 1  # not {tag}\n"):
+            block = f"```python\n{line}```"
+            for text in (block, f"<think>a</think>\n{block}", f"<think>a</think><answer>{block}</answer>"):
+                assert extract_code(text) == line, text
+            assert extract_code(f"<think>{block}") is None
+            assert extract_code(f"<think>{block}</think>none") is None
+    cut = "<think>```python\nx = 1\n</think>\n```python\nprint(1)\n```"
+    assert extract_code(cut) == "print(1)\n"
+
+
 def test_extraction_is_linear():  # or this would take hours
+    assert extract_code("```" + "a" * 200_000 + "`") is None
+    assert extract_code("a" * 200_000 + "```" + "-" * 200_000 + "`") is None
     assert extract_code("```a\n" * 200_000) is None
     assert extract_code("<answer>" * 100_000 + "`" * 100_000) is None

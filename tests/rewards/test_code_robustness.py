@@ -1,6 +1,7 @@
 """The grader survives what children, attackers and the operator do to it, and leaves nothing behind."""
 
 import contextlib
+import json
 import os
 import random
 import resource
@@ -13,6 +14,8 @@ import pytest
 
 import rewards.code.sandbox as sandboxes
 from rewards.code import Limits, run
+from rewards.scorer import Scorer
+from rollout.types import Sample
 from tests.rewards.code_rounds import descendants
 
 TWICE = {"type": "call", "fn_name": "f", "inputs": [[1], [5]], "outputs": [2, 10]}
@@ -198,3 +201,41 @@ def test_groups_of_killed_graders_are_swept():
 def find_groups(pid):
     parents = {folder.parent for folder in (sandboxes.sandbox()._group._memory, sandboxes.sandbox()._group._processes)}
     return [path for parent in parents for path in parent.glob(f"r1-sandbox-{pid}-*")]
+
+
+QUICK = Limits(cpu_s=1, idle_s=1, wall_s=12, memory_bytes=512 << 20)
+
+
+def test_no_accounts_but_the_watch_end_a_submission():
+    """The kernel's limit goes by samples of the clock, which a program can meet without computing."""
+    shown = "import resource\nprint(resource.getrlimit(resource.RLIMIT_CPU)[0] > 60)"
+    assert run(shown, {"type": "stdin", "cases": [{"input": "", "output": "True"}]}, limits=QUICK).passed
+    slow = "import time\ndef f(x):\n    while time.process_time() < x: pass\n    return 2 * x\n"
+    tests = {"type": "call", "fn_name": "f", "inputs": [[0.1], [1.1], [1.9]], "outputs": [0.2, 2.2, 3.8]}
+    total = Limits(cpu_s=1, idle_s=1, total_cpu_s=1)
+    assert run(slow, tests, limits=total).verdicts == ["passed", "time_limit", "time_limit"]
+
+
+IDLE = {
+    "frames": "import os, time\nwhile True:\n    os.write(3, b'\\2\\0\\0\\0VN')\n    time.sleep(0.2)",
+    "zombie": "import ctypes, threading, time\nthreading.Thread(target=time.sleep, args=(60,)).start()\n"
+    "ctypes.CDLL(None).syscall(60, 0)",
+}
+
+
+@pytest.mark.parametrize("name", IDLE)
+def test_nobody_sleeps_beyond_the_limit(name):
+    report = run(IDLE[name], ECHO, limits=QUICK)
+    assert report.verdicts == ["time_limit"] and "without computing" in report.detail, report
+
+
+def test_a_closed_scorer_leaves_no_control_group():
+    if sandboxes.sandbox()._group is None:
+        pytest.skip("no control group can be made here")
+    parents = {folder.parent for folder in (sandboxes.sandbox()._group._memory, sandboxes.sandbox()._group._processes)}
+    with Scorer({"code": 1.0}, workers=1) as scorer:
+        completion = "```python\ndef f(x): return 2 * x\n```"
+        assert scorer([[Sample("", completion, row={"tests": json.dumps(TWICE)})]]).total_P_G == [[1.0]]
+        worker = scorer._pool._workers[0].process.pid
+        assert [path for parent in parents for path in parent.glob(f"r1-sandbox-{worker}-*")]
+    assert [path for parent in parents for path in parent.glob(f"r1-sandbox-{worker}-*")] == []

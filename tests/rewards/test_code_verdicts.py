@@ -95,10 +95,13 @@ def test_partial_credit_and_weights():
 def test_malformed_tests_are_refused():
     for bad in (
         {}, {"type": "magic"}, {"type": "stdin", "cases": []}, {"type": "call", "inputs": [[1]]}, "[1]",
-        TWICE | {"weights": [1]}, TWICE | {"weights": [1, -1]}, TWICE | {"outputs": [1]},
+        TWICE | {"weights": [1]}, TWICE | {"weights": [1, -1]}, TWICE | {"outputs": [1]}, TWICE | {"inputs": [1, 2]},
+        TWICE | {"inputs": ["a", "b"]}, TWICE | {"weights": 3}, TWICE | {"weights": [None, 1]}, TWICE | {"outputs": 3},
+        TWICE | {"tolerance": []}, {"type": "stdin", "cases": [1]}, {"type": "stdin", "cases": 1},
     ):  # fmt: skip
         with pytest.raises(ValueError):
             as_tests(bad)
+    assert as_tests(TWICE | {"tolerance": None}).tolerance == 1e-9
     assert as_tests({"type": "stdin", "cases": [{"input": ["3", "4"], "output": ["7"]}]}).cases[0].input == "3\n4"
 
 
@@ -208,6 +211,17 @@ HONEST = {
     "/dev/stdout": "open('/dev/stdout', 'w').write(str(2 * int(input())))",
     "profile": "import cProfile\ncProfile.run('x = 2 * int(input())', '/dev/null')\nprint(x)",
     "exec": "exec('def f(x):\\n  return 2 * x')\nprint(f(int(input())))",
+    "written at exit": "import atexit, io, sys\nout = io.BytesIO()\nsys.stdout = io.TextIOWrapper(out)\n"
+    "@atexit.register\ndef write():\n    sys.stdout.flush()\n    sys.__stdout__.buffer.write(out.getvalue())\n"
+    "print(2 * int(input()))",
+    "text at exit": "import atexit, io, sys\nsys.stdout = io.StringIO()\n"
+    "atexit.register(lambda: sys.__stdout__.write(sys.stdout.getvalue()))\nprint(2 * int(input()))",
+    "saved stdout": "import io, sys\nold, sys.stdout = sys.stdout, io.StringIO()\nprint(2 * int(input()))\n"
+    "old.write(sys.stdout.getvalue())",
+    "never closed": "out = open(1, 'w')\nout.write(str(2 * int(input())))",
+    "never closed, os.fdopen": "import os\nout = os.fdopen(1, 'w')\nout.write(str(2 * int(input())))",
+    "finalizer": "import sys\nclass A:\n    def __del__(self): sys.stdout.write(str(2 * n))\nn = int(input())\na = A()",
+    "its file": "import os\nprint(2 * int(input()) if os.path.basename(__file__) == 'submission.py' else 0)",
     "random": "import random, secrets, os\nrandom.random(), secrets.token_bytes(3), os.urandom(3)\n"
     "print(2 * int(input()))",
 }  # fmt: skip
@@ -225,6 +239,28 @@ def test_names_that_leetcode_imports_are_there_for_calls_alone():
     )
     assert run(solution, CallTests("f", [[[1, 2]]], [3])).passed
     assert verdicts("print(math.floor(2.0 * int(input())))", ECHO) == ["runtime_error"] * 2
+
+
+def test_each_call_has_its_own_solution():
+    solution = "class Solution:\n    def __init__(self): self.seen = []\n"
+    solution += "    def f(self, x):\n        self.seen.append(2 * x)\n        return self.seen[0]"
+    assert run(solution, TWICE).passed
+    assert verdicts("class Solution:\n    def g(self): pass") == ["runtime_error"] * 2
+
+
+def test_each_call_has_its_own_room_for_output():
+    tests = CallTests("f", [[60_000]] * 6, [list(range(60_000))] * 6)  # 0.5 MB each, 1 MB allowed
+    assert verdicts("def f(n): return list(range(n))", tests) == ["passed"] * 6
+    assert verdicts("def f(n): return list(range(3 * n))", tests) == ["output_limit"] * 6
+    strays = "import os\nfor i in range(20_000): os.write(3, b'\\x02\\0\\0\\0Qx')\ndef f(x): return 2 * x"
+    assert verdicts(strays) == ["output_limit"] * 2
+
+
+def test_what_a_submission_says_is_cut():
+    shout = "import os\nbody = b'E' + b'x' * 500_000\nbody = len(body).to_bytes(4, 'little') + body\n"
+    shout += "while body: body = body[os.write(3, body):]\nos._exit(1)"
+    for tests in (TWICE, ECHO):
+        assert len(run(shout, tests, limits=QUICK).detail) <= 300
 
 
 def test_large_input_and_output():
