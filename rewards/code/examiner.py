@@ -221,11 +221,12 @@ def run(payload: dict[str, Any], codec: Any, send: Callable[[bytes, bytes], None
 def _note_fault(error: BaseException, submission: Submission, payload: dict[str, Any]) -> None:
     """Whether an exception is the test program's own: of a module that is not there, or a name nobody was to define.
 
-    Without an entry point, the names that a program takes from elsewhere are what the submission was to define.
+    The names that a program takes from elsewhere are the submission's to define: to leave one out must not turn a 0
+    into a sample that does not count.
     """
     if error is submission.raised or submission.gone:
         return
-    asked = {payload["entry_point"]} if payload["entry_point"] else set(payload["free"])
+    asked = {payload["entry_point"], *payload["free"]}
     if isinstance(error, ImportError) or (isinstance(error, NameError) and error.name not in asked):
         submission.fault = f"the test program cannot run: {type(error).__name__}: {error}"[:300]
 

@@ -62,13 +62,13 @@ def test_the_failure_of_a_test_program_is_not_the_submissions(stop_early):
     for lines in (
         ["import numpy as np", "assert np.allclose(f(1), 2)"],
         ["assert f(1) == 2", "import pytest"],
-        ["assert f(1) == undefined"],
         ["try:", "    f(lambda: 1)", "except BaseException: pass", "assert f(1) == 2"],
     ):
         assert verdicts(RIGHT, check(*lines), stop_early=stop_early) == ["infrastructure_error"]
     for code in ("def g(x): return x", "def f(x): return y", "def f(x): raise ImportError('numpy')", "import numpy"):
         assert verdicts(code, check("assert f(1) == 2"), stop_early=stop_early) == ["runtime_error"]
-    assert verdicts(RIGHT, check("assert g(1) == 2", entry_point="")) == ["wrong_answer"]
+    for entry in ("", "f"):  # a helper that the submission leaves out
+        assert verdicts(RIGHT, check("assert g(1) == 2", entry_point=entry)) == ["wrong_answer"]
 
 
 @pytest.mark.parametrize("name", ["StopIteration", "StopAsyncIteration", "GeneratorExit", "KeyboardInterrupt",
