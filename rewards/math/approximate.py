@@ -9,8 +9,8 @@ from fractions import Fraction
 from typing import Any
 
 from rewards.math.exact import BINDING, MOST_STEPS, Undefined, combinatorial, terms, unknown
-from rewards.math.parse import Tree
 from rewards.math.tokens import Unsupported
+from rewards.math.trees import Tree
 
 DIGITS = 60
 MOST_MAGNITUDE = 200_000  # bits left or right of the binary point of a 60-digit number

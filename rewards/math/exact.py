@@ -7,7 +7,7 @@ import random
 from collections.abc import Mapping
 from fractions import Fraction
 
-from rewards.math.parse import Tree
+from rewards.math.trees import Tree
 
 MOST_BITS = 50_000  # of an exact number; 2^2005 and 2006! fit
 LARGEST_FACTORIAL = 3000

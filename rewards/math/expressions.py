@@ -7,7 +7,8 @@ from fractions import Fraction
 
 from rewards.math.families import same_family
 from rewards.math.numbers import NUMBER, rounded
-from rewards.math.parse import Tree, tree_of
+from rewards.math.parse import tree_of
+from rewards.math.trees import Tree
 from rewards.math.value import rounds_to, same_value
 
 CAPITALS = re.compile(r"[A-Z]{2,}")

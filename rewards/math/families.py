@@ -33,6 +33,7 @@ PARAMETERS = (
     ),
 )
 INTEGER_NAMES = {"k", "n", "m", "l"}
+RANGE = re.compile(r"[<>]|\\(?:le|ge|ne)(?![a-zA-Z])")
 MOST_FAMILIES = 12
 CONSTANT_NAMES = {"C", "c", "K", "C_1", "c_1"}
 
@@ -103,6 +104,8 @@ def same_parameters(gold: str, answer: str, same: Callable[[str, str], bool]) ->
         return None
     if domain and other and domain != other:
         return False
+    if not (first and second) and not (first | second) <= INTEGER_NAMES and RANGE.search(mine + theirs):
+        return False  # `x < 1, x \in \Z` is no interval
     (names, left), (others, right) = _values(mine), _values(theirs)
     if len(names | others) > 1 or len(left) != len(right) or len(left) > MOST_FAMILIES:
         return None

@@ -89,6 +89,7 @@ CHOICES = (  # n over k in other spellings
     ),
     (re.compile(r"\{\s*(\w+)\s*\\choose\s*(\w+)\s*\}"), r"\\binom{\1}{\2}"),
 )
+TANGENT = re.compile(r"\\(?:(?:operatorname\*?|mathrm)\s*\{\s*(arc)?(c?)tg\s*\}|(arc)?(c?)tg(?![a-zA-Z]))")
 ALIASES = (
     (re.compile(r"\\leq(?:slant)?(?![a-zA-Z])|<="), r"\\le "),
     (re.compile(r"\\geq(?:slant)?(?![a-zA-Z])|>="), r"\\ge "),
@@ -229,6 +230,7 @@ def _latex(text: str) -> str:
             break
     text = INFINITY.sub(lambda found: "-\\infty " if found["minus"] else "\\infty ", text)
     text = NUMBER_SETS.sub(lambda found: f"\\{found[1] or found[2]} ", text)
+    text = TANGENT.sub(lambda f: f"\\{f[1] or f[3] or ''}{'cot' if f[2] or f[4] else 'tan'} ", text)
     text = FONTS.sub("", ROMAN.sub(_roman, text))
     for pattern, plain in ALIASES:
         text = pattern.sub(plain, text)
@@ -247,7 +249,8 @@ def _roman(found: re.Match[str]) -> str:
         return f"\\{word} "
     if "^" in word and not is_known(word):
         return f"{{{word}}}"  # `\mathrm{x^{2}}`
-    return word if len(word) <= 1 else f"\x01{word}\x02"
+    unit = found[1][:1].isspace() and is_known(word)  # `5 \mathrm{~m}`
+    return word if len(word) <= 1 and not unit else f"\x01{word}\x02"
 
 
 def ungroup(text: str) -> str:

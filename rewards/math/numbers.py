@@ -94,6 +94,8 @@ def _based(text: str) -> tuple[str, int] | None:
     if found is None:
         return None
     base = int(found[2] or found[3])
+    if base < 2 or (found[1].isalpha() and base <= 10):
+        return None  # `C_1`, `A_5`: a letter with an index
     return (found[1].upper(), base) if base > 10 or not re.search("[a-f]", found[1]) else None
 
 

@@ -1,10 +1,6 @@
 r"""A small parser for LaTeX and plain mathematics: text in, an expression tree out, nothing is ever evaluated as code.
 
-Trees are tuples: `("num", Fraction)`, `("var", "x")`, `("const", "pi" | "e" | "i" | "inf")`, `("add" | "mul", a, b)`,
-`("div", a, b)`, `("pow", a, b)`, `("neg", a)`, `("call", name, argument, ...)`, and the binders
-`("sum" | "prod", body, variable, low, high)`, `("int", body, variable[, low, high])`, `("lim", body, variable, point)`,
-`("diff", body, variable)`. A bound variable is renamed to `#depth`, so that its letter does not matter. An indexed
-letter whose index is no plain label, `F_{n-1}`, is a call of the unknown function `@F`.
+What a tree is: `rewards.math.trees`.
 """
 
 from __future__ import annotations
@@ -12,9 +8,8 @@ from __future__ import annotations
 from fractions import Fraction
 from functools import lru_cache
 
-from rewards.math.tokens import CONSTANTS, FUNCTIONS, GREEK, LISTED, Unsupported, tokens_of
-from rewards.math.trees import Tree as Tree
-from rewards.math.trees import is_plain_fraction, replaced
+from rewards.math.tokens import CALLED, CONSTANTS, FUNCTIONS, GREEK, LISTED, Unsupported, tokens_of
+from rewards.math.trees import Tree, is_plain_fraction, replaced
 
 DEEPEST = 80
 OPENERS = {"(": ")", "[": "]", "{": "}", "\\{": "\\}", "\\lfloor": "\\rfloor", "\\lceil": "\\rceil"}
@@ -52,8 +47,7 @@ class _Parser:
     def __init__(self, tokens: list[str]) -> None:
         self.tokens = tokens
         self.position = 0
-        self.depth = 0
-        self.bars = 0
+        self.depth = self.bars = 0
         self.bound: list[str] = []
         self.stop = -1  # an integrand ends at this token
 
@@ -205,11 +199,17 @@ class _Parser:
             if isinstance(index, str):
                 return self.named(f"{name}_{index}")
             return ("call", f"@{name}", index)
+        start = self.position
         if name == "C" and self.peek() == "(":  # C(10, 3), but C(x+1) is a product
-            start = self.position
             arguments = self.listed()
             if len(arguments) == 2:
                 return ("call", "binom", *arguments)
+            self.position = start
+        if name in CALLED and name not in self.bound:
+            power = self.exponent_of_function() if self.take("^") else None
+            if self.peek() == "(":
+                call: Tree = ("call", f"@{name}()", *self.listed())
+                return call if power is None else ("pow", call, power)
             self.position = start
         return self.named(name)
 

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 
 from rewards.math.normal import squeezed
 from rewards.math.numbers import rational
-from rewards.math.parse import Tree, tree_of
+from rewards.math.parse import tree_of
 from rewards.math.structure import Relation, as_interval, bracketed, relation
 from rewards.math.tokens import Unsupported
+from rewards.math.trees import Tree
 from rewards.math.value import proportional, same_roots, same_value, variables
 
 RATIO_NAME = re.compile(r"[:/+]|\\frac")

@@ -8,7 +8,8 @@ from fractions import Fraction
 from functools import lru_cache
 
 from rewards.math.numbers import NUMBER
-from rewards.math.parse import Tree, parse, tree_of
+from rewards.math.parse import parse, tree_of
+from rewards.math.trees import Tree
 from rewards.math.units import split_unit
 from rewards.math.value import constant
 
@@ -96,11 +97,20 @@ def _split(text: str, pattern: re.Pattern[str]) -> tuple[list[str], list[str]]:
 def _listed(text: str) -> tuple[str, ...]:
     parts, _ = _split(_logical(text), SEPARATOR)
     items = [part for i, part in enumerate(parts) if part or 0 < i < len(parts) - 1 or len(parts) == 1]
-    if len(items) == 1 and ("\\pm" in text or "\\mp" in text) and len(text) < 300:
-        upper = text.replace("\\pm", "+").replace("\\mp", "-")
-        lower = text.replace("\\pm", "-").replace("\\mp", "+")
-        return upper.lstrip("+ "), lower.lstrip("+ ")
+    if ("\\pm" in text or "\\mp" in text) and len(text) < 300:
+        # signs of several equations may belong together: x = \pm 1, y = \mp 1
+        return tuple(
+            one for item in items for one in (_both_signs(item) if len(items) == 1 or "=" not in item else (item,))
+        )
     return tuple(items)
+
+
+def _both_signs(item: str) -> tuple[str, ...]:
+    if "\\pm" not in item and "\\mp" not in item:
+        return (item,)
+    upper = item.replace("\\pm", "+").replace("\\mp", "-")
+    lower = item.replace("\\pm", "-").replace("\\mp", "+")
+    return upper.lstrip("+ "), lower.lstrip("+ ")
 
 
 def _logical(text: str) -> str:

@@ -16,7 +16,7 @@ from contextlib import closing
 from typing import Any
 
 from rewards.math.exact import BINDING
-from rewards.math.parse import Tree
+from rewards.math.trees import Tree
 from rewards.workers import WorkerPool
 
 CPU_S = 0.8

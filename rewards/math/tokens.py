@@ -12,6 +12,7 @@ TOKEN = re.compile(
     r"|(?P<word>[a-zA-Z]+)|(?P<op>\*\*|[-+*/^_!(){}\[\]|'%=,&])|(?P<space>\s+)|(?P<other>.)",
     re.DOTALL,
 )
+CALLED = {"\\Gamma", "\\zeta", "\\psi", "Gamma", "zeta", "psi", "f"}  # with a bracket behind it a function, no factor
 FUNCTIONS = {
     "sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh", "coth", "arcsin", "arccos", "arctan", "arccot",
     "asin", "acos", "atan", "ln", "log", "lg", "exp", "sqrt", "abs", "arcsec", "arccsc", "cbrt", "arsinh", "arcosh",

@@ -1,4 +1,11 @@
-"""Expression trees: what they are is said in `rewards.math.parse`, which makes them."""
+r"""Expression trees.
+
+Trees are tuples: `("num", Fraction)`, `("var", "x")`, `("const", "pi" | "e" | "i" | "inf")`, `("add" | "mul", a, b)`,
+`("div", a, b)`, `("pow", a, b)`, `("neg", a)`, `("call", name, argument, ...)`, and the binders
+`("sum" | "prod", body, variable, low, high)`, `("int", body, variable[, low, high])`, `("lim", body, variable, point)`,
+`("diff", body, variable)`. A bound variable is renamed to `#depth`, so that its letter does not matter. An indexed
+letter whose index is no plain label, `F_{n-1}`, is a call of the unknown function `@F`, and `f(2)` one of `@f()`.
+"""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from typing import Any
 from rewards.math import symbolic
 from rewards.math.approximate import DIGITS, FAILED, Approximation, context
 from rewards.math.exact import Exact, Inexact, Undefined
-from rewards.math.parse import Tree
+from rewards.math.trees import Tree
 
 AGREE = 40
 EXTRA = 4  # times the digits, where terms cancel
@@ -35,6 +35,13 @@ def variables(tree: Tree) -> frozenset[str]:
 
 def _has_i(tree: Tree) -> bool:
     return tree == ("const", "i") or any(_has_i(child) for child in tree[1:] if isinstance(child, tuple))
+
+
+def _rounds(tree: Tree) -> bool:
+    """Whether it rounds a variable itself: at whole numbers alone this cannot be seen."""
+    if tree[0] == "call" and tree[1] in ("floor", "ceil", "ceiling", "lfloor", "lceil"):
+        return not variables(tree) <= {"n", "m", "k", "l"}
+    return any(_rounds(child) for child in tree[1:] if isinstance(child, tuple))
 
 
 @lru_cache(maxsize=256)
@@ -57,6 +64,7 @@ def _points(names: tuple[str, ...]) -> dict[str, tuple[Point, ...]]:
     signed = reals(2, 200, 2900, (-1,)) + reals(2, 3000, 30_000, (-1,)) + reals(2, 200, 9000, (1, -1))
     return {
         "exact": (large(3, (1,)), large(2, (-1,)), large(3, (1, -1))),
+        "fractional": tuple(reals(3, 200, 9000, (1, -1))),
         "positive": tuple(reals(4, 200, 5000, (1,)) + reals(2, 5000, 30_000, (1,))),
         "signed": tuple(signed),
         "whole": tuple(dict(zip(names, map(Fraction, sorted(chosen)), strict=True)) for chosen in wholes),
@@ -67,8 +75,9 @@ def same_value(a: Tree, b: Tree) -> bool:
     """Whether two expressions are equal wherever both are defined (positive reals decide where roots branch)."""
     names = tuple(sorted(variables(a) | variables(b)))
     points = _points(names)
+    exact = points["exact"] + (points["fractional"] if _rounds(a) or _rounds(b) else ())
     try:
-        return all(Exact(point).value(a) == Exact(point).value(b) for point in points["exact"])
+        return all(Exact(point).value(a) == Exact(point).value(b) for point in exact)
     except (Inexact, Undefined):
         pass
     real = bool(names) and not (_has_i(a) or _has_i(b))  # where a root leaves the reals its branch is a convention
