@@ -13,7 +13,7 @@ import typer
 
 from pipelines import cli_rewards, cli_stages, cli_store
 from pipelines.cli_stages import Workdir
-from pipelines.source import ConfigError, did_you_mean
+from pipelines.source import ConfigError, did_you_mean, reason
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -331,7 +331,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
             raise
         from pipelines.events import discard
 
-        print(f"standard output: {(error.strerror or '').lower()}", file=sys.stderr)
+        print(f"standard output: {reason(error)}", file=sys.stderr)
         discard(sys.stdout)  # what is buffered would fail again at the end of the process
         sys.exit(1)
     raise AssertionError("typer always exits")

@@ -22,7 +22,7 @@ from pydantic_core import PydanticUndefined
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from pipelines import source
-from pipelines.source import MAP, STR, ConfigError, Mistakes, did_you_mean
+from pipelines.source import MAP, STR, ConfigError, Mistakes, did_you_mean, reason
 from pipelines.stage import Stage, known_stages
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ def _hand_over(made: Path, out: Path | None) -> None:
         shutil.copytree(made.resolve(), temp)
         temp.replace(out)
     except OSError as error:
-        raise ConfigError([f"--out {out}: {(error.strerror or str(error)).lower()}; the result is in {made}"]) from None
+        raise ConfigError([f"--out {out}: {reason(error)}; the result is in {made}"]) from None
     typer.echo(f"result: {out}")
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from pipelines.artifacts import Report
 from pipelines.events import Listener, silent
 from pipelines.graph import Node, Pipeline
-from pipelines.source import ConfigError
+from pipelines.source import ConfigError, reason
 from pipelines.store import Made, held, read_made, write_json
 
 RUN = "run.json"
@@ -59,9 +59,8 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            what = (error.strerror or str(error)).lower()
             raise ConfigError(
-                [f"{self.path}: no folder can be made there ({what}): choose another --workdir"]
+                [f"{self.path}: no folder can be made there ({reason(error)}): choose another --workdir"]
             ) from error
 
         def taken(pid: str) -> None:

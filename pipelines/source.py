@@ -80,6 +80,11 @@ def typed(node: Node) -> bool:
     return str(node.start_mark.name).startswith(("--", "`r1 "))
 
 
+def reason(error: OSError) -> str:
+    """What the system says is wrong, to stand inside a line: `permission denied`."""
+    return (error.strerror or str(error)).lower()
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`did you mean x?` where something is close, else the list of what is known."""
     listed = list(known)
@@ -130,8 +135,8 @@ def read(path: Path) -> Node:
         hint = f" ({', '.join(map(str, inside[:3]))})" if inside else ""
         raise ConfigError([f"{path}: is a folder: name the pipeline file in it{hint}"]) from None
     except (OSError, UnicodeDecodeError) as error:
-        reason = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else error.strerror
-        raise ConfigError([f"{path}: cannot be read: {reason}"]) from None
+        why = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else error.strerror
+        raise ConfigError([f"{path}: cannot be read: {why}"]) from None
     node = compose(text, str(path))
     if not isinstance(node, MappingNode):
         raise ConfigError([f"{path}:1: a pipeline file is a mapping with `stages:` (`r1 init DIR` writes one)"])

@@ -20,7 +20,7 @@ from typing import IO, Any
 from models.sealed import DIGEST, content_flaw, contents, intact, signed, size_flaw
 from pipelines.artifacts import KINDS, MARKS, Artifact
 from pipelines.keys import MANIFEST, Identity, files_of, tree_digest
-from pipelines.source import ConfigError
+from pipelines.source import ConfigError, reason
 
 FORMAT = 2  # 1 had no digest of the manifest itself
 
@@ -86,8 +86,9 @@ class Store:
         try:
             (self.root / ".locks").mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            what = (error.strerror or str(error)).lower()
-            raise ConfigError([f"{self.root}: no store can be there ({what}): choose another --workdir"]) from error
+            raise ConfigError(
+                [f"{self.root}: no store can be there ({reason(error)}): choose another --workdir"]
+            ) from error
         with (self.root / ".locks" / "store").open("a") as file:
             fcntl.flock(file, fcntl.LOCK_SH)
             _open_locks.add(file)
@@ -103,7 +104,7 @@ class Store:
             (self.root / ".locks").mkdir(exist_ok=True)
             file = (self.root / ".locks" / "store").open("a")
         except OSError as error:
-            raise ConfigError([f"{self.root}: cannot be written: {(error.strerror or str(error)).lower()}"]) from error
+            raise ConfigError([f"{self.root}: cannot be written: {reason(error)}"]) from error
         with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -131,6 +131,6 @@ def _tests(tests: Any) -> str | None:
         as_tests(tests)
     except json.JSONDecodeError as error:
         raise ValueError(f"tests are no JSON ({error.msg}); docs/rewards/code.md shows what they hold") from None
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"tests cannot be run: {error}; docs/rewards/code.md shows what they hold") from None
     return str(tests)

@@ -14,6 +14,7 @@ LARGEST_FACTORIAL = 3000
 MOST_TERMS = 400  # of a finite sum or product
 MOST_STEPS = 20_000  # nodes visited in one evaluation, sums included
 BINDING = ("sum", "prod", "int", "lim", "diff")
+FLOORS, CEILINGS = {"floor", "lfloor"}, {"ceil", "ceiling", "lceil"}
 
 
 class Inexact(Exception):
@@ -85,9 +86,9 @@ class Exact:
             return abs(arguments[0])
         if name in ("sgn", "sign"):
             return Fraction((arguments[0] > 0) - (arguments[0] < 0))
-        if name in ("floor", "lfloor"):
+        if name in FLOORS:
             return Fraction(math.floor(arguments[0]))
-        if name in ("ceil", "ceiling", "lceil"):
+        if name in CEILINGS:
             return Fraction(math.ceil(arguments[0]))
         if name in ("max", "min"):
             return max(arguments) if name == "max" else min(arguments)

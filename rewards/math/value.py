@@ -16,7 +16,7 @@ from typing import Any
 
 from rewards.math import symbolic
 from rewards.math.approximate import DIGITS, FAILED, Approximation, context
-from rewards.math.exact import Exact, Inexact, Undefined
+from rewards.math.exact import CEILINGS, FLOORS, Exact, Inexact, Undefined
 from rewards.math.trees import Tree
 
 AGREE = 40
@@ -39,17 +39,18 @@ def _has_i(tree: Tree) -> bool:
 
 def _rounds(tree: Tree) -> bool:
     """Whether it rounds a variable itself: at whole numbers alone this cannot be seen."""
-    if tree[0] == "call" and tree[1] in ("floor", "ceil", "ceiling", "lfloor", "lceil"):
+    if tree[0] == "call" and tree[1] in FLOORS | CEILINGS:
         return not variables(tree) <= {"n", "m", "k", "l"}
     return any(_rounds(child) for child in tree[1:] if isinstance(child, tuple))
 
 
 @lru_cache(maxsize=256)
 def _points(names: tuple[str, ...]) -> dict[str, tuple[Point, ...]]:
-    """Points of four kinds.
+    """Points of five kinds.
 
-    Large integers for exact work (odd and even, positive and negative: `(-1)^n` and `|x|` tell them apart), positive
-    reals and reals of both signs, near and far, for probing, small whole numbers for what exists at these only.
+    Large integers for exact work (odd and even, positive and negative: `(-1)^n` and `|x|` tell them apart), fractions
+    for what rounds, positive reals and reals of both signs, near and far, for probing, small whole numbers for what
+    exists at these only.
     """
     draw = random.Random(" ".join(names) + " r1")
 

@@ -5,22 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.pipelines import toy_stages
 from tests.pipelines.test_runner import run, start, statuses
-from tests.pipelines.toy_stages import PIPELINE
-
-
-def r1(folder: Path, *words: str, out: int | None = None) -> subprocess.CompletedProcess[str]:
-    """`r1` with the toy stages in `folder`; `out`: where its standard output goes, for the caller to look at."""
-    command = [sys.executable, toy_stages.__file__, *words]
-    stdout = subprocess.PIPE if out is None else out
-    return subprocess.run(command, cwd=folder, stdout=stdout, stderr=subprocess.PIPE, text=True)
+from tests.pipelines.toy_stages import PIPELINE, r1
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from pipelines.store import Store
 from pipelines.store_care import corruption, entries, size_text, unused
 from tests.pipelines import toy_stages
 from tests.pipelines.test_runner import ran, run, start, statuses
-from tests.pipelines.toy_stages import PIPELINE
+from tests.pipelines.toy_stages import PIPELINE, r1
 
 
 def flip(file: Path) -> None:
@@ -25,10 +25,6 @@ def flip(file: Path) -> None:
     data[len(data) // 2] ^= 1
     file.write_bytes(data)
     os.utime(file, ns=(about.st_atime_ns, about.st_mtime_ns))
-
-
-def r1(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, toy_stages.__file__, *words], cwd=folder, capture_output=True, text=True)
 
 
 def test_a_flipped_bit_is_found_before_the_artifact_is_used(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -136,6 +137,13 @@ stages:
     with: {steps: 60}
   page:     {use: toy-page, from: {scores: scores}}
 """
+
+
+def r1(folder: Path, *words: str, out: int = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
+    """`r1` with only these stages, in `folder`; `out`: where its standard output goes, else into the result."""
+    command = [sys.executable, __file__, *words]
+    return subprocess.run(command, cwd=folder, stdout=out, stderr=subprocess.PIPE, text=True)
+
 
 NAMES = ("toy-base", "toy-problems", "toy-train", "toy-eval", "toy-page")
 
