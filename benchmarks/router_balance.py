@@ -2,8 +2,10 @@
 
     .venv/bin/python benchmarks/router_balance.py
 
-The tiny recipe's cold start, once for each policy. MaxVio (max load / mean load - 1) is counted on all of the cold
-start's chats with the final weights, layer by layer.
+SFT on 768 chats of the tiny recipe's problems, once for each policy. MaxVio (max load / mean load - 1) is counted on
+all of the chats with the final weights, layer by layer. All chats are worked out: after chats of both kinds (the
+recipe's cold start, `--direct 0.65`) a model answers at once or works things out as chance has it, and its accuracy
+says how often it did the one or the other, not what it can do.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ name: router-balance
 seed: {seed}
 stages:
   base: {{use: model, with: {{source: tiny-moe}}}}
-  problems: {{use: problems, with: {{source: arithmetic+python, n: 2048, cold_start: 768, direct: 0.65, dev: 256}}}}
+  problems:
+    use: problems
+    with: {{source: arithmetic+python, n: 2048, cold_start: 768, direct: {direct:g}, dev: 256}}
 {runs}
   scores: {{use: eval, from: {{models: [{names}], problems: problems.dev}}, with: {{k: 4, max_tokens: 96}}}}
 """
@@ -39,6 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--rate", type=float, default=0.001, help="DeepSeek-V3: 0.001 (arXiv 2412.19437, 4.2)")
+    parser.add_argument("--direct", type=float, default=0.0, help="share of the chats that answer at once")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--workdir", default=None, help="keep the runs here (default: a temporary folder)")
     options = parser.parse_args()
@@ -52,7 +57,7 @@ def main() -> None:
         file = workdir / "router_balance.yaml"
         print(f"{'seed':<5} {'router':<30} {'MaxVio by layer':<30} {'mean':>6} {'pass@1':>8}")
         for seed in options.seeds:
-            file.write_text(PIPELINE.format(seed=seed, runs=runs, names=", ".join(POLICIES)))
+            file.write_text(PIPELINE.format(seed=seed, direct=options.direct, runs=runs, names=", ".join(POLICIES)))
             flags = ["--workdir", str(workdir), "--set", f"name=seed{seed}"]
             subprocess.run([R1, "run", str(file), *flags], check=True, stdout=sys.stderr)
             shown = subprocess.run(

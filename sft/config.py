@@ -26,7 +26,7 @@ class SftSettings(BaseModel):
     )
     max_length: int = Field(32_768, ge=2, description="tokens; longer samples are left out and counted, never cut")
     packing: Literal["off", "bfd"] = Field(
-        "off", description="bfd fills rows of max_length tokens, best with flash attention; off sorts by length instead"
+        "off", description="bfd fills rows of max_length tokens, best with flash attention; off sorts a batch by length"
     )
     template: Literal["chat", "plain"] = Field("chat", description="chat: the tokenizer's template; plain: no turns")
     lora_rank: int = Field(0, ge=0, description="train a LoRA adapter of this rank (docs/lora.md); 0 = all weights")
@@ -65,7 +65,7 @@ class SftSettings(BaseModel):
 
     @property
     def per_forward(self) -> int:
-        """Sequences per forward pass. Few at a time waste less on padding: batches are sorted by length."""
+        """Sequences per forward pass. Few at a time waste less on padding: each batch is sorted by length."""
         return self.micro_batch or max(size for size in range(1, 17) if self.batch % size == 0)
 
     @property

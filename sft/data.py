@@ -1,4 +1,4 @@
-"""Chat samples as token rows: prompt masked, completion and eos learnt, batches of similar length."""
+"""Chat samples as token rows: prompt masked, completion and eos learnt, random batches sorted by length."""
 
 from __future__ import annotations
 
@@ -52,12 +52,13 @@ def encode(tokenizer: Any, rows: Sequence[Mapping[str, Any]], *, max_length: int
     )
 
 
-class LengthBatches:
-    """A sampler of row indices: batches of similar length (little padding) in an order that depends on seed and epoch
+class RandomBatches:
+    """A sampler of row indices: random batches, each sorted by length, in an order that depends on seed and epoch
     alone, so that a resumed run sees the same batches. Any iterable of ints with a length will do for a DataLoader.
 
-    Rows are shuffled, sorted by length within pools of 32 batches, cut into batches, and the batches are shuffled. The
-    incomplete batch comes last.
+    Sorting within a batch spares padding where it runs in several forward passes. Batches of rows alike in length would
+    spare more, but length tells what a row teaches (answers at once are short, worked ones long): each step would learn
+    one of the two, and the last few steps would decide between them (docs/decisions.md).
     """
 
     def __init__(self, lengths: Sequence[int], batch: int, seed: int) -> None:
@@ -70,13 +71,6 @@ class LengthBatches:
         return len(self._lengths)
 
     def __iter__(self) -> Iterator[int]:
-        rng = random.Random(f"{self._seed}/{self._epoch}")
-        order = rng.sample(range(len(self)), len(self))
-        pool = 32 * self._batch
-        for start in range(0, len(order), pool):
-            order[start : start + pool] = sorted(order[start : start + pool], key=lambda i: self._lengths[i])
-        full = len(order) - len(order) % self._batch
-        batches = [order[start : start + self._batch] for start in range(0, full, self._batch)]
-        rng.shuffle(batches)
-        for batch in (*batches, order[full:]):
-            yield from batch
+        order = random.Random(f"{self._seed}/{self._epoch}").sample(range(len(self)), len(self))
+        for start in range(0, len(order), self._batch):
+            yield from sorted(order[start : start + self._batch], key=lambda i: self._lengths[i])

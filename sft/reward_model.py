@@ -23,7 +23,7 @@ from models.scalar import add_scalar_head, load_scalar_model, pad_apart
 from rollout.reward_engine import model_scores
 from rollout.reward_info import RewardModelInfo
 from sft.arguments import trainer_arguments
-from sft.data import LengthBatches
+from sft.data import RandomBatches
 from sft.progress import Bar, Log
 from sft.reward_config import RewardModelSettings
 from sft.reward_data import Judged, Kind, PreferenceError, encode, kind_of, split
@@ -34,7 +34,7 @@ SCORED_TRAINING_ROWS = 256  # where nothing is held out: the lowest score must c
 
 
 class PairTrainer(WholeCheckpoints, RewardTrainer):
-    """`RewardTrainer` that resumes a Mixture-of-Experts whole and draws batches of similar length."""
+    """`RewardTrainer` that resumes a Mixture-of-Experts whole and draws random batches, each sorted by length."""
 
     load_whole = staticmethod(load_scalar_model)
 
@@ -48,7 +48,7 @@ class PairTrainer(WholeCheckpoints, RewardTrainer):
         rows = self.train_dataset if train_dataset is None else train_dataset
         columns = [rows[name] for name in rows.column_names if name.endswith("_ids")]
         lengths = [max(map(len, row)) for row in zip(*columns, strict=True)]
-        return LengthBatches(
+        return RandomBatches(
             lengths, self.args.train_batch_size * self.args.gradient_accumulation_steps, self.args.seed
         )
 

@@ -25,12 +25,12 @@ from models.lora import add_adapter
 from models.router_callback import RouterCallback
 from sft.arguments import trainer_arguments
 from sft.config import SftSettings
-from sft.data import Encoded, LengthBatches, encode
+from sft.data import Encoded, RandomBatches, encode
 from sft.progress import Bar, Log
 
 
 class Trainer(WholeCheckpoints, SFTTrainer):
-    """`SFTTrainer` that resumes a Mixture-of-Experts whole and draws batches of similar length."""
+    """`SFTTrainer` that resumes a Mixture-of-Experts whole and draws random batches, each sorted by length."""
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any | None = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
@@ -41,7 +41,7 @@ class Trainer(WholeCheckpoints, SFTTrainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         rows = self.train_dataset if train_dataset is None else train_dataset
         lengths = [len(ids) for ids in rows["input_ids"]]
-        return LengthBatches(
+        return RandomBatches(
             lengths, self.args.train_batch_size * self.args.gradient_accumulation_steps, self.args.seed
         )
 

@@ -12,7 +12,7 @@ class SftConfig(SftSettings, StageConfig):
     """Supervised fine-tuning. The loss sees completions only."""
 
 
-@stage(version=3, summary="supervised fine-tuning on chat samples")
+@stage(version=4, summary="supervised fine-tuning on chat samples")
 def sft(ctx: Context, config: SftConfig, *, model: Model, samples: list[Samples]) -> Model:
     from models.lora import LoraError
     from models.router import RouterError

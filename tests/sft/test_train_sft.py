@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sft.config import SftSettings
-from sft.data import IGNORE, LengthBatches, encode
+from sft.data import IGNORE, RandomBatches, encode
 from tests.disks import fill, small_disk
 
 ROWS = [
@@ -296,17 +296,16 @@ def test_packed_rows_do_not_see_each_other(tiny_model: Path, tmp_path: Path) -> 
     assert "position_ids" in batch and losses[0] == pytest.approx(losses[1], abs=1e-5)
 
 
-def test_batches_hold_rows_of_similar_length_once_each() -> None:
-    lengths = [(7 * i) % 50 for i in range(103)]
-    sampler = LengthBatches(lengths, 8, seed=1)
+def test_batches_are_random_and_sorted_by_length_within() -> None:
+    lengths = [10] * 60 + [100] * 43  # say, answers at once and worked ones
+    sampler = RandomBatches(lengths, 8, seed=1)
     first, again = list(sampler), list(sampler)
     sampler.set_epoch(1)
     second = list(sampler)
     assert first == again != second and sorted(first) == sorted(second) == list(range(103))
-    spread = [
-        max(lengths[i] for i in part) - min(lengths[i] for i in part) for part in zip(*[iter(first)] * 8, strict=False)
-    ]
-    assert sum(spread) / len(spread) < 8
+    batches = [[lengths[i] for i in first[start : start + 8]] for start in range(0, 103, 8)]
+    assert all(batch == sorted(batch) for batch in batches)
+    assert all(set(batch) == {10, 100} for batch in batches[:-1])  # every step learns both
 
 
 def test_settings_refuse_what_cannot_work() -> None:
