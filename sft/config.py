@@ -22,7 +22,7 @@ class SftSettings(BaseModel):
     warmup: float = Field(0.03, ge=0, lt=1, description="share of the steps in which lr rises from 0")
     batch: int = Field(64, ge=1, description="sequences (packed rows with packing: bfd) per optimizer step")
     micro_batch: int | None = Field(
-        None, ge=1, description="sequences per forward pass, a divisor of batch; empty = the largest one up to 16"
+        None, ge=1, description="sequences per forward pass, a divisor of batch; empty = the largest one up to 8"
     )
     max_length: int = Field(32_768, ge=2, description="tokens; longer samples are left out and counted, never cut")
     packing: Literal["off", "bfd"] = Field(
@@ -66,7 +66,7 @@ class SftSettings(BaseModel):
     @property
     def per_forward(self) -> int:
         """Sequences per forward pass. Few at a time waste less on padding: each batch is sorted by length."""
-        return self.micro_batch or max(size for size in range(1, 17) if self.batch % size == 0)
+        return self.micro_batch or max(size for size in range(1, 9) if self.batch % size == 0)
 
     @property
     def save_steps(self) -> int:

@@ -27,7 +27,7 @@ class RewardModelSettings(BaseModel):
     warmup: float = Field(0.03, ge=0, lt=1, description="share of the steps in which lr rises from 0")
     batch: int = Field(256, ge=1, description="pairs, or labelled completions, per optimizer step")
     micro_batch: int | None = Field(
-        None, ge=1, description="of these per forward pass, a divisor of batch; empty = the largest one up to 16"
+        None, ge=1, description="of these per forward pass, a divisor of batch; empty = the largest one up to 8"
     )
     max_length: int = Field(
         8_192, ge=2, description="tokens; longer texts are left out of training, never cut (scoring has no such limit)"
@@ -56,7 +56,7 @@ class RewardModelSettings(BaseModel):
     @property
     def per_forward(self) -> int:
         """Pairs or completions per forward pass."""
-        return self.micro_batch or max(size for size in range(1, 17) if self.batch % size == 0)
+        return self.micro_batch or max(size for size in range(1, 9) if self.batch % size == 0)
 
     @property
     def save_steps(self) -> int:

@@ -12,7 +12,7 @@ class RewardModelConfig(RewardModelSettings, StageConfig):
     """A scalar head on a model of ours, trained on pairs (Bradley-Terry) or on labels (cross-entropy)."""
 
 
-@stage(version=1, summary="train a reward model on pairs or labelled completions")
+@stage(version=2, summary="train a reward model on pairs or labelled completions")
 def reward_model(
     ctx: Context,
     config: RewardModelConfig,

@@ -311,7 +311,7 @@ def test_batches_are_random_and_sorted_by_length_within() -> None:
 def test_settings_refuse_what_cannot_work() -> None:
     with pytest.raises(ValueError, match="does not divide"):
         SftSettings(batch=8, micro_batch=3)
-    assert [SftSettings(batch=n).per_forward for n in (64, 8, 17, 24)] == [16, 8, 1, 12]
+    assert [SftSettings(batch=n).per_forward for n in (64, 8, 17, 24)] == [8, 8, 1, 8]
     with pytest.raises(ValueError, match="none of frozen"):
         SftSettings(router="aux")
     assert SftSettings(lr="1e-5").lr == 1e-5  # what PyYAML makes of 1e-5
