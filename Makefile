@@ -13,7 +13,7 @@ help:
 	@echo "make lint   ruff, mypy, import-linter"
 	@echo "make setup  install into .venv only"
 	@echo "make zero   R1-Zero on the tiny MoE: reinforcement learning straight from the base"
-	@echo "make smollm2  the recipe on a real language model: SmolLM2-135M as a Mixture-of-Experts (hours on two cores)"
+	@echo "make smollm2  the recipe on a real language model: SmolLM2-135M as a Mixture-of-Experts (over an hour)"
 	@echo "make base   make the shipped base again (about an hour)"
 
 setup: $(STAMP)
