@@ -58,7 +58,7 @@ class RandomBatches:
 
     Sorting within a batch spares padding where it runs in several forward passes. Batches of rows alike in length would
     spare more, but length tells what a row teaches (answers at once are short, worked ones long): each step would learn
-    one of the two, and the last few steps would decide between them (docs/decisions.md).
+    one of the two, and the last few weigh most in which of them the model does (docs/decisions.md).
     """
 
     def __init__(self, lengths: Sequence[int], batch: int, seed: int) -> None:
