@@ -10,6 +10,11 @@ from models.lora import Targets
 from models.router import RouterPolicy
 
 
+def rows_per_pass(batch: int) -> int:
+    """The largest divisor of `batch` up to 8: few rows at a time waste less on padding."""
+    return max(size for size in range(1, 9) if batch % size == 0)
+
+
 class SftSettings(BaseModel):
     """Defaults are DeepSeek-R1's where it published them (arXiv 2501.12948v2, B.4.2): 2 epochs, 5e-6 falling along a
     cosine to one tenth, batch 64, context 32,768. Warm-up, betas and weight decay are not published."""
@@ -65,8 +70,8 @@ class SftSettings(BaseModel):
 
     @property
     def per_forward(self) -> int:
-        """Sequences per forward pass. Few at a time waste less on padding: each batch is sorted by length."""
-        return self.micro_batch or max(size for size in range(1, 9) if self.batch % size == 0)
+        """Sequences per forward pass of a batch, which is sorted by length."""
+        return self.micro_batch or rows_per_pass(self.batch)
 
     @property
     def save_steps(self) -> int:

@@ -6,6 +6,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from sft.config import rows_per_pass
+
 
 class RewardModelSettings(BaseModel):
     """Defaults are DeepSeek-R1's where it published them (arXiv 2501.12948v2, helpful and safety reward models): batch
@@ -56,7 +58,7 @@ class RewardModelSettings(BaseModel):
     @property
     def per_forward(self) -> int:
         """Pairs or completions per forward pass."""
-        return self.micro_batch or max(size for size in range(1, 9) if self.batch % size == 0)
+        return self.micro_batch or rows_per_pass(self.batch)
 
     @property
     def save_steps(self) -> int:
