@@ -176,7 +176,11 @@ def _read_gym(kinds: list[str], size: int, seed: int, settings: Mapping[str, Any
             data = reasoning_gym.create_dataset(kind, size=-(-size // len(kinds)), seed=seed, **settings)
         except (ValueError, TypeError, AssertionError) as error:
             raise SourceError(f"reasoning-gym:{kind}: {error}") from error
-        for entry in data:
+        # `ab` may come down to nothing, and some kinds have a judge of their own instead: no reward here grades those.
+        rows = [entry for entry in data if entry["answer"] is not None and str(entry["answer"]).strip()]
+        if size and not rows:
+            raise SourceError(f"reasoning-gym:{kind}: its puzzles have no answers to compare with; take another kind")
+        for entry in rows:
             yield {"prompt": entry["question"], "answer": entry["answer"], "family": "gym", "kind": kind}
 
 

@@ -191,6 +191,12 @@ def test_reasoning_gym_rows():
     assert [row["kind"] for row in rows].count("chain_sum") == 3 and rows[0]["answer"]
 
 
+def test_gym_puzzles_without_an_answer_are_left_out():
+    asked = 300
+    rows = list(read_source("reasoning-gym:ab", columns={}, size=asked, seed=0))
+    assert asked // 2 < len(rows) < asked and all(row["answer"].strip() for row in rows)
+
+
 def test_a_family_can_be_had_by_some_of_its_kinds(tmp_path):
     sets = make(tmp_path, n=40, holdout=10, dev=0, cold_start=10, source="arithmetic:chain+german:add")
     kinds = {(row["family"], row["kind"]) for row in read_rows(sets.train.path)}
