@@ -129,10 +129,10 @@ def harvest(
 
 
 def check_kept(funnel: Mapping[str, Any]) -> None:
-    """StageError with the filter that took most, where nothing is left."""
+    """StageError with what every filter took, where nothing is left."""
     if not funnel["kept"]:
-        worst = max(funnel["filters"], key=lambda step: step["dropped"])
-        raise StageError(f"none of {funnel['input']} completions is left; most fell to {worst['name']!r}")
+        taken = ", ".join(f"{step['dropped']} {step['name']}" for step in funnel["filters"] if step["dropped"])
+        raise StageError(f"none of {funnel['input']} completions is left: {taken}")
 
 
 def summarise(ctx: Context, funnel: Mapping[str, Any], contaminated: int) -> None:

@@ -135,9 +135,9 @@ def test_nothing_is_drawn_for_a_problem_of_the_evaluation_set(model: Model, tmp_
     assert ctx.numbers["contaminated"] == 1 and ctx.numbers["drawn"] == 4
 
 
-def test_nothing_left_says_which_filter_took_most(tmp_path: Path) -> None:
+def test_nothing_left_says_what_each_filter_took(tmp_path: Path) -> None:
     base = untrained(tmp_path / "base")
-    with pytest.raises(StageError, match="none of 8 completions is left; most fell to 'unfinished'"):
+    with pytest.raises(StageError, match="none of 8 completions is left: 7 unfinished, 1 wrong"):
         sample(context(tmp_path), SampleConfig(**CONFIG), model=base, problems=problems(tmp_path / "problems"))
 
 
