@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 from pipelines.problems.items import Item
@@ -15,16 +16,17 @@ def _slip(rng: random.Random, n: int) -> int:
     return n if rng.random() < 0.2 else max(1, n + rng.choice([-3, -2, -1, 1, 2, 3]))
 
 
+def call_tests(name: str, function: Callable[[Any], Any], inputs: list[Any]) -> dict[str, Any]:
+    """The hidden calls of a function with one argument; `function` says what is expected of each."""
+    outputs = [function(value) for value in inputs]
+    return {"type": "call", "fn_name": name, "inputs": [[value] for value in inputs], "outputs": outputs}
+
+
 def _item(kind: str, prompt: str, work: str, code: tuple[str, str], guess: str, inputs: list[Any]) -> Item:
     """`code` = (argument name, returned expression); the expected outputs come from running the expression."""
     argument, expression = code
     function = eval(f"lambda {argument}: {expression}")  # our own generated expression, never a model's text
-    tests = {
-        "type": "call",
-        "fn_name": "f",
-        "inputs": [[value] for value in inputs],
-        "outputs": [function(value) for value in inputs],
-    }
+    tests = call_tests("f", function, inputs)
 
     def body(text: str) -> str:
         return f"def f({argument}):\n    return {text}"

@@ -176,12 +176,14 @@ def _read_gym(kinds: list[str], size: int, seed: int, settings: Mapping[str, Any
             data = reasoning_gym.create_dataset(kind, size=-(-size // len(kinds)), seed=seed, **settings)
         except (ValueError, TypeError, AssertionError) as error:
             raise SourceError(f"reasoning-gym:{kind}: {error}") from error
-        # `ab` may come down to nothing, and some kinds have a judge of their own instead: no reward here grades those.
-        rows = [entry for entry in data if entry["answer"] is not None and str(entry["answer"]).strip()]
-        if size and not rows:
+        graded = 0
+        for entry in data:
+            # `ab` may come down to nothing, and some kinds have a judge of their own: no reward here grades those.
+            if entry["answer"] is not None and str(entry["answer"]).strip():
+                graded += 1
+                yield {"prompt": entry["question"], "answer": entry["answer"], "family": "gym", "kind": kind}
+        if size and not graded:
             raise SourceError(f"reasoning-gym:{kind}: its puzzles have no answers to compare with; take another kind")
-        for entry in rows:
-            yield {"prompt": entry["question"], "answer": entry["answer"], "family": "gym", "kind": kind}
 
 
 def _read_human_eval() -> Iterator[dict[str, Any]]:

@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+from pipelines.problems.functions import call_tests
 from pipelines.problems.items import Item
 
 HIDDEN_CALLS = 10
@@ -96,13 +97,7 @@ def _item(
     values = draw(SHOWN_CALLS + HIDDEN_CALLS)
     shown = "\n".join(f"    >>> {name}({v!r})\n    {function(v)!r}" for v in values[:SHOWN_CALLS])
     head = f"def {name}({argument}):"
-    hidden = values[SHOWN_CALLS:]
-    tests = {
-        "type": "call",
-        "fn_name": name,
-        "inputs": [[v] for v in hidden],
-        "outputs": [function(v) for v in hidden],
-    }
+    tests = call_tests(name, function, values[SHOWN_CALLS:])
     guess = expression if rng.random() < 0.2 else hasty
     work = f"{does.removeprefix('Return ').removesuffix('.')}: {expression}"
     prompt = as_task(f'{head}\n    """{does}\n\n{shown}\n    """')
