@@ -4,6 +4,7 @@
     .venv/bin/python benchmarks/grpo_step.py --dense          # a dense model, TRL generating with vLLM
     .venv/bin/python benchmarks/grpo_step.py --steps 24 --turns 1 --seeds 0 1 2   # learning curves
     .venv/bin/python benchmarks/grpo_step.py --ours ours whole overlap --threads 2   # against our own other ways
+    .venv/bin/python benchmarks/grpo_step.py --dense --large --prompts 8 --group 8 --length 256   # on a GPU
 
 `whole` runs each prompt for every sample (`share_prompts: false`), `overlap` draws the next batch meanwhile. Steps 1, 2
 of each turn are left out of the times. TRL cannot sync a MoE into vLLM on a CPU at all, and a dense model only while
@@ -35,6 +36,14 @@ stages:
   cold: {use: sft, from: {model: base, samples: problems.cold_start}, with: {epochs: 3, lr: 4.0e-4, batch: 4}}
 """
 PROMPTS, GROUP, LENGTH, RATE = 16, 16, 96, 2e-4
+SMALL: dict[str, Any] = {
+    "hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 5, "num_attention_heads": 4,
+    "num_key_value_heads": 4, "head_dim": 32,
+}  # fmt: skip
+LARGE: dict[str, Any] = {
+    "hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 28, "num_attention_heads": 16,
+    "num_key_value_heads": 8, "head_dim": 128,
+}  # fmt: skip
 PHASES = ("sync", "canary", "generate", "score", "train")
 
 
@@ -147,8 +156,8 @@ def trl(
             max_completion_length=length, learning_rate=RATE, lr_scheduler_type="constant", adam_beta2=0.95,
             beta=beta, epsilon=0.2, loss_type="grpo", router_aux_loss_coef=0.0, optim="adamw_torch_fused",
             shuffle_dataset=False, logging_steps=1, save_strategy="no", report_to="none", disable_tqdm=True, seed=seed,
-            bf16=False, use_vllm=vllm, vllm_mode="colocate", vllm_max_model_length=256,
-            vllm_gpu_memory_utilization=0.1, vllm_importance_sampling_correction=False,
+            bf16=on_gpu(), use_vllm=vllm, vllm_mode="colocate", vllm_max_model_length=length + 160,
+            vllm_gpu_memory_utilization=0.4 if on_gpu() else 0.1, vllm_importance_sampling_correction=False,
         )  # fmt: skip
         trainer = GRPOTrainer(
             model=model if vllm else load_model(model), reward_funcs=[reward], args=args, processing_class=tokenizer,
@@ -165,8 +174,15 @@ def unpacked_linear_layers() -> None:
     utils.dispatch_cpu_unquantized_gemm = lambda layer, remove_weight: setattr(layer, "cpu_linear", functional.linear)
 
 
-def dense_model(folder: Path) -> str:
-    """A Qwen3-shaped dense model of 1.3 M parameters, random, with the tiny base's tokenizer."""
+def on_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def dense_model(folder: Path, large: bool) -> str:
+    """A Qwen3-shaped dense model of 1.3 M parameters, or with the layers of Qwen3-0.6B (440 M), random, with the tiny
+    base's tokenizer. In bfloat16 on a GPU: TRL's vLLM takes the precision of the folder."""
     import torch
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
@@ -175,29 +191,42 @@ def dense_model(folder: Path) -> str:
     tokenizer = load_tokenizer(ROOT / "models" / "tiny_base")
     torch.manual_seed(0)
     config = Qwen3Config(
-        vocab_size=len(tokenizer), hidden_size=128, intermediate_size=384, num_hidden_layers=5, num_attention_heads=4,
-        num_key_value_heads=4, head_dim=32, max_position_embeddings=512, tie_word_embeddings=False,
+        **(LARGE if large else SMALL), vocab_size=len(tokenizer), max_position_embeddings=512,
+        tie_word_embeddings=False,
         bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip
-    save_model(Qwen3ForCausalLM(config), tokenizer, folder / "dense")
+    model = Qwen3ForCausalLM(config)
+    save_model(model.bfloat16() if on_gpu() else model, tokenizer, folder / "dense")
     return str(folder / "dense")
 
 
 def child(options: argparse.Namespace) -> None:
+    global PROMPTS, GROUP
+    PROMPTS, GROUP = options.prompts, options.group
     vllm = options.child == "trl-vllm"
     os.environ.update(HF_HUB_OFFLINE="1", VLLM_CPU_OMP_THREADS_BIND="nobind", VLLM_ENABLE_V1_MULTIPROCESSING="0")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     if vllm:
         os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT="29533")
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
-        unpacked_linear_layers()
+        if not on_gpu():
+            unpacked_linear_layers()
     rows = [json.loads(line) for line in Path(options.rows).read_text().splitlines()]
     common = (options.model, rows, options.steps, options.length, options.beta, options.seed, options.dense)
     if options.child in WAYS:
         ours(options.child, *common)
     else:
         trl(*common, vllm)
-    say(peak_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    say(peak_mib=peak_mib())
+
+
+def peak_mib() -> float:
+    """Of this process's memory; on a GPU of what torch took there, the engine of this process included."""
+    if on_gpu():
+        import torch
+
+        return torch.cuda.max_memory_reserved() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def turn(name: str, model: str, rows: Path, options: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
@@ -209,6 +238,7 @@ def turn(name: str, model: str, rows: Path, options: argparse.Namespace, seed: i
         str(options.length),
         "--beta",
         str(options.beta),
+        *("--prompts", str(options.prompts), "--group", str(options.group)),
         *(["--dense"] if options.dense else []),
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
@@ -257,6 +287,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--length", type=int, default=LENGTH)
     parser.add_argument("--beta", type=float, default=0.001, help="KL coefficient (R1: 0.001); 0 = no reference model")
+    parser.add_argument("--prompts", type=int, default=PROMPTS, help="a step")
+    parser.add_argument("--group", type=int, default=GROUP, help="samples of a prompt")
+    parser.add_argument("--large", action="store_true", help="with --dense: the layers of Qwen3-0.6B, for a GPU")
+    parser.add_argument("--cold", help="a model folder for the MoE, instead of a cold start made now")
     parser.add_argument("--ours", nargs="+", choices=tuple(WAYS), default=["ours"], help="ways of ours to compare")
     parser.add_argument("--threads", type=int, default=1, help="OMP_NUM_THREADS of every trainer")
     parser.add_argument("--child", choices=(*WAYS, "trl", "trl-vllm"), help=argparse.SUPPRESS)
@@ -273,10 +307,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "cold.yaml"
         file.write_text(COLD)
-        until = [] if not options.dense else ["--until", "problems"]
+        until = ["--until", "problems"] if options.dense or options.cold else []
         subprocess.run([R1, "run", str(file), "--workdir", scratch, *until], check=True, stdout=sys.stderr)
         run = Path(scratch) / "grpo-step"
-        model = dense_model(Path(scratch)) if options.dense else str(run / "cold" / "model")
+        model = options.cold or str(run / "cold" / "model")
+        if options.dense:
+            model = dense_model(Path(scratch), options.large)
         rows = Path(scratch) / "rows.jsonl"
         rows.write_text("".join(json.dumps(row) + "\n" for row in read_rows(Problems(run / "problems" / "train"))))
         names = (*options.ours, "trl-vllm" if options.dense else "trl")

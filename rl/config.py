@@ -142,9 +142,10 @@ class GrpoSettings(BaseModel):
     )
     max_num_seqs: int = Field(256, ge=1, description="sequences the engine decodes at once")
     kv_cache_gib: float | None = Field(
-        None, gt=0, description="the engine's cache on a CPU, GiB; empty = enough for max_num_seqs, at most 4"
+        None, gt=0, description="the engine's cache, GiB; empty = on a CPU enough for max_num_seqs, at most 4"
     )
     gpu_memory: float = Field(0.4, gt=0, lt=1, description="share of the GPU's memory for the engine")
+    sleep: bool = Field(False, description="the engine gives the GPU's memory back while the policy trains")
     canary_max_gap: float | None = Field(
         None, gt=0, description="largest log-probability gap after a sync, nats; empty = by precision (fp32: 0.001)"
     )
@@ -264,12 +265,14 @@ def contradictions(s: GrpoSettings) -> Iterator[str]:
                 "change the share or prompts_per_step"
             )
     yield from _overlap_faults(s)
+    if s.sleep and resolve_kind(s.engine) != "vllm":
+        yield f"sleep: engine: {s.engine} holds its memory all the time: use engine: vllm or drop it"
     if s.router_replay == "r2" and not s.has_old_pass:
         yield (
             "router_replay: r2 replays the pass for the old policy, and with one update per rollout there is none "
             "(the routes are the same): use off, or r3 for the engine's routes"
         )
-    if s.router_replay == "r3" and resolve_kind(s.engine) != "vllm":
+    if s.router_replay == "r3" and resolve_kind(s.engine) == "transformers":
         yield f"router_replay: r3 needs the experts that the rollout chose, which engine: {s.engine} does not give: r2"
     if s.lora_rank and s.policy.kind == "aux":
         yield f"router: {s.policy} trains the routers, and with lora_rank only the adapter trains: use frozen"
@@ -289,5 +292,7 @@ def _overlap_faults(s: GrpoSettings) -> Iterator[str]:
             f"overlap draws nothing ahead across a checkpoint, and save_every {s.save_every} makes one before each "
             f"batch: raise it above {s.updates_per_rollout} (minibatches x inner_epochs)"
         )
+    if s.sleep:
+        yield "overlap draws while the policy trains, so the engine cannot sleep then: drop sleep or overlap"
     if s.ratio_weighted_kl:
         yield "overlap has no ratio that ratio_weighted_kl could weigh the KL with: leave one of them out"

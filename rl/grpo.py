@@ -157,6 +157,14 @@ def _train(trainer: Trainer, heldout: Heldout, start: Path | None) -> None:
     """
     try:
         train_on(trainer, heldout, start)
+    except torch.OutOfMemoryError as error:
+        settings = trainer.settings
+        samples = settings.prompts_per_step * settings.group // settings.accumulate
+        raise GrpoError(
+            f"the GPU's memory does not hold the engine and a backward pass of {samples} samples: raise accumulate "
+            f"({settings.accumulate}), set gradient_checkpointing: true or sleep: true, or lower gpu_memory "
+            f"({settings.gpu_memory:g})"
+        ) from error
     except EngineFailure as failure:
         scratch, step = Path(trainer.args.output_dir), trainer.state.global_step
         if step and not heldout.evaluating and not (scratch / f"checkpoint-{step}").exists():
@@ -203,6 +211,7 @@ def _make_engine(config: GrpoSettings, model_path: str | Path, length: int, dtyp
         # Compared with the trainer's log-probs, which are those at the sampling temperature.
         processed_logprobs=config.temperature != 1.0,
         routes=config.router_replay == "r3",
+        sleeps=config.sleep,
         replicas=config.replicas,
         server_urls=config.server_urls,
         stall_seconds=config.stall_seconds,
@@ -211,9 +220,12 @@ def _make_engine(config: GrpoSettings, model_path: str | Path, length: int, dtyp
 
 
 def _check_sizes(model: Any, prompts_ids: Sequence[Sequence[int]], config: GrpoSettings) -> int:
-    """Tokens the engine must hold: longest prompt plus completion, and the canary's probes."""
+    """Tokens the engine must hold: longest prompt plus completion, and the canary's probes. GrpoError where data, model
+    and machine do not fit."""
     if not prompts_ids:
         raise GrpoError("there are no problems to train on")
+    if config.sleep and not torch.cuda.is_available():
+        raise GrpoError("sleep: there is no GPU here whose memory the engine could give back: drop it")
     prompt = max(len(ids) for ids in prompts_ids)
     positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if positions is not None and prompt + config.max_tokens > positions:

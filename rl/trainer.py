@@ -109,6 +109,9 @@ class Trainer(WholeCheckpoints, GRPOTrainer):
             batch = self._draw_batch(self._rows, step)
             waited = dict(batch.seconds)
         assert batch.rows == self._rows, "the batch drawn ahead is another step's"
+        if self.settings.sleep:
+            self.inputs.engine.sleep()
+            self._synced_step = -1  # it wakes without weights
         self._due = step + self.settings.updates_per_rollout
         groups, settings = batch.groups, self.settings
         advantages = group_advantages([group.total for group in groups], settings.scale_rewards)

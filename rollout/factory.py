@@ -23,6 +23,7 @@ def make_engine(
     gpu_memory: float = 0.4,
     processed_logprobs: bool = False,
     routes: bool = False,
+    sleeps: bool = False,
     replicas: int = 1,
     server_urls: Sequence[str] = (),
     stall_seconds: float = 120.0,
@@ -44,6 +45,7 @@ def make_engine(
         gpu_memory=gpu_memory,
         processed_logprobs=processed_logprobs,
         routes=routes,
+        sleeps=sleeps,
     )
     if resolved == "server":
         from rollout.server_engine import ServerEngine

@@ -7,9 +7,13 @@ weights, and only what it had not answered is asked again (`rollout.server_pool`
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from rollout.process import set_vllm_environment
 from rollout.requests import request_seed, stop_token_ids
@@ -39,7 +43,10 @@ class ServerEngine(ServerPool):
         seed: int = 0,
     ) -> None:
         set_vllm_environment()
-        arguments = llm_arguments(str(model_path), options or VllmOptions(), seed)
+        options = options or VllmOptions()
+        arguments = llm_arguments(str(model_path), options, seed)
+        if options.routes and "enable_return_routed_experts" not in arguments:
+            raise EngineFailure("router_replay: r3: vLLM's server returns experts on a GPU only: use engine: vllm here")
         self.eos_ids = stop_token_ids(model_path)
         self._syncs, self._files = 0, list[Path]()
         super().__init__(arguments, replicas=replicas, urls=urls, stall_s=stall_s)
@@ -143,4 +150,6 @@ def _rollout(prompt_ids: list[int], answer: Any) -> Rollout:
     choice = answer["choices"][0]
     values = [token["logprob"] for token in choice["logprobs"]["content"]]
     assert len(values) == len(choice["token_ids"]), "one log-probability per sampled token"
-    return Rollout(prompt_ids, choice["token_ids"], values, choice["finish_reason"])
+    routed = choice.get("routed_experts")  # a .npy file in base64, from a server that returns them
+    experts = np.load(io.BytesIO(base64.b64decode(routed)), allow_pickle=False) if routed else None
+    return Rollout(prompt_ids, choice["token_ids"], values, choice["finish_reason"], experts)

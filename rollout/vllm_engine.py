@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +21,14 @@ Dtype = Literal["auto", "float32", "bfloat16"]
 class VllmOptions:
     """Size and precision of the engine.
 
-    `max_model_len`: prompt plus completion, tokens. `kv_cache_gib`: cache size on a CPU, None = room for all
-    `max_num_seqs` at full length, at most 4 GiB (vLLM writes zeros to all of it at the start). `gpu_memory`: share of
-    the GPU's memory that vLLM may take. `dtype` auto = float32 on a CPU (measured: fidelity 1e-6 against 4e-2) and
-    bfloat16 on a GPU. `eager` skips compilation and CUDA graphs. `processed_logprobs` reports the sampler's
-    log-probs after temperature and top-p instead of the natural ones (only importance sampling at T != 1 wants it).
-    `routes`: rollouts carry the experts of each token (router replay R3 wants them).
+    `max_model_len`: prompt plus completion, tokens. `kv_cache_gib`: cache size, None = on a CPU room for all
+    `max_num_seqs` at full length, at most 4 GiB (vLLM writes zeros to all of it at the start), on a GPU what is left of
+    `gpu_memory`, the share of the GPU's memory that vLLM may take. `dtype` auto = float32 on a CPU (measured: fidelity
+    1e-6 against 4e-2) and bfloat16 on a GPU. `eager` captures no CUDA graphs: the canary reads prompts,
+    which run outside of them, so that a graph left with old weights would go unseen.
+    `processed_logprobs` reports the sampler's log-probs after temperature and top-p instead of the natural ones (only
+    importance sampling at T != 1 wants it). `routes`: rollouts carry the experts of each token (router replay R3 wants
+    them). `sleeps`: the engine can give the GPU's memory back between rollouts (`VllmEngine.sleep`).
     """
 
     max_model_len: int = 1024
@@ -36,6 +39,7 @@ class VllmOptions:
     eager: bool = True
     processed_logprobs: bool = False
     routes: bool = False
+    sleeps: bool = False
 
 
 class VllmEngine:
@@ -48,6 +52,7 @@ class VllmEngine:
             from vllm import LLM
 
             self._llm: Any = LLM(**llm_arguments(str(model_path), self.options, seed))
+        self._asleep = False
         self._records = self.options.routes and not _on_gpu()  # there vLLM returns them itself
         if self._records:
             self._llm.collective_rpc("r1_record_routes")
@@ -82,10 +87,23 @@ class VllmEngine:
         return [rollouts[i : i + n] for i in range(0, len(rollouts), n)]
 
     def sync(self, model: Any) -> None:
-        """Take over all weights and buffers of `model`; cached prefixes of the old weights are dropped."""
+        """Take over all weights and buffers of `model`; cached prefixes of the old weights are dropped. Wakes."""
         with process_state_kept():
+            if self._asleep:  # the cache last: until the weights are in, the trainer's memory is needed most
+                self._llm.wake_up(tags=["weights"])
             self._llm.collective_rpc("r1_load_state", args=(checkpoint_state(model),))
+            if self._asleep:
+                self._llm.wake_up(tags=["kv_cache"])
+                self._asleep = False
         self._forget()
+
+    def sleep(self) -> None:
+        """Give back the GPU memory of weights and cache until the next `sync`, which brings new weights anyway."""
+        assert self.options.sleeps, "an engine that sleeps is built with `sleeps`"
+        if not self._asleep:
+            self._forget()
+            self._llm.sleep(level=2)
+            self._asleep = True
 
     def _forget(self) -> None:
         """Drop cached prefixes."""
@@ -109,8 +127,8 @@ class VllmEngine:
         """vLLM compiles its token-rank helper at the first call even when told to be eager: 5 s for a count."""
         import torch
 
-        eager = self.options.eager and not _on_gpu()
-        with torch.compiler.set_stance("force_eager" if eager else "default"):
+        assert not self._asleep, "the engine sleeps and has no weights: sync first"
+        with torch.compiler.set_stance("default" if _on_gpu() else "force_eager"):
             return list(self._llm.generate(prompts, params, use_tqdm=False))
 
     def close(self) -> None:
@@ -163,7 +181,7 @@ def llm_arguments(model_path: str, options: VllmOptions, seed: int) -> dict[str,
         "seed": seed,
         "max_model_len": options.max_model_len,
         "max_num_seqs": options.max_num_seqs,
-        "enforce_eager": options.eager,
+        "enforce_eager": options.eager or not on_gpu,
         "worker_extension_cls": EXTENSION,
         "logprobs_mode": "processed_logprobs" if options.processed_logprobs else "raw_logprobs",
         "use_tqdm_on_load": False,
@@ -174,9 +192,17 @@ def llm_arguments(model_path: str, options: VllmOptions, seed: int) -> dict[str,
             "scoring_func": getattr(config, "scoring_func", None) or "sigmoid",
         }
     if on_gpu:
+        if not _prefills_latent(config):
+            os.environ["VLLM_MLA_DISABLE"] = "1"  # read by vLLM here and, inherited, in a server
         arguments["gpu_memory_utilization"] = options.gpu_memory
+        if not options.eager:  # graphs of the decoding steps are most of the gain and want no compilation
+            arguments["compilation_config"] = {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY"}
+        if options.kv_cache_gib:
+            arguments["kv_cache_memory_bytes"] = int(options.kv_cache_gib * 2**30)
         if options.routes:
             arguments["enable_return_routed_experts"] = True
+        if options.sleeps:
+            arguments["enable_sleep_mode"] = True
         return arguments
     gib = options.kv_cache_gib
     arguments["kv_cache_memory_bytes"] = int(gib * 2**30) if gib else _kv_cache_bytes(config, options, dtype)
@@ -196,6 +222,17 @@ def llm_arguments(model_path: str, options: VllmOptions, seed: int) -> dict[str,
     elif plain:
         arguments["block_size"] = 32
     return arguments
+
+
+LATENT_SHAPES = ((128, 64, 128), (192, 64, 256), (64, 64, 128))
+"""(qk_nope, qk_rope, v) head sizes of MLA for which vLLM 0.31 has a prefill kernel on every GPU: DeepSeek's own."""
+
+
+def _prefills_latent(config: Any) -> bool:
+    """Whether vLLM can run this model's latent attention on a GPU; else it must expand it to plain attention."""
+    if not getattr(config, "kv_lora_rank", None):
+        return True
+    return (config.qk_nope_head_dim, config.qk_rope_head_dim, config.v_head_dim) in LATENT_SHAPES
 
 
 def _kv_cache_bytes(config: Any, options: VllmOptions, dtype: str) -> int:

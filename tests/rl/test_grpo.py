@@ -260,3 +260,26 @@ def test_settings_that_cannot_work_are_named(policy_path: Path, policy_engine: A
         GrpoSettings(prompts_per_step=1, group=16, accumulate=3)
     with pytest.raises(ValueError, match="none of frozen"):
         GrpoSettings(router="melted")
+
+
+def test_memory_that_runs_out_ends_in_one_line(policy_path: Path, policy_engine: Any, tmp_path: Path) -> None:
+    import torch
+
+    from rl.grpo import GrpoError
+
+    def too_much(step: int) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")  # no GPU is needed to run out of one
+
+    with pytest.raises(GrpoError, match=r"backward pass of 32 samples: raise accumulate \(1\)"):
+        run(policy_path, tmp_path / "out", policy_engine, log=too_much, steps=1)
+
+
+def test_sleep_without_a_gpu_is_refused(policy_path: Path, policy_engine: Any, tmp_path: Path) -> None:
+    import torch
+
+    from rl.grpo import GrpoError
+
+    if torch.cuda.is_available():
+        pytest.skip("a GPU is there")
+    with pytest.raises(GrpoError, match="sleep: there is no GPU here"):
+        run(policy_path, tmp_path / "out", policy_engine, sleep=True)

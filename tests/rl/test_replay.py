@@ -103,9 +103,12 @@ def test_replaying_the_rollouts_routes_brings_the_trainer_closer(policy_path: Pa
     [
         ({"router_replay": "r2"}, "router_replay: r2 replays the pass for the old policy"),
         ({"router_replay": "r3", "engine": "transformers"}, "router_replay: r3 needs the experts"),
+        ({"sleep": True, "engine": "server"}, "sleep: engine: server holds its memory all the time"),
+        ({"sleep": True, "overlap": True, "correction": "token_truncate"}, "overlap draws while the policy trains"),
     ],
 )
-def test_replays_that_cannot_work_are_refused(given: dict[str, Any], message: str) -> None:
+def test_engines_that_cannot_do_it_are_refused(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         GrpoSettings(**given)
     GrpoSettings(router_replay="r2", minibatches=2)
+    GrpoSettings(router_replay="r3", engine="server", sleep=False)

@@ -252,3 +252,11 @@ def wait_until(true: Callable[[], bool], seconds: float) -> None:
     while not true():
         assert time.monotonic() < until, "waited in vain"
         time.sleep(0.1)
+
+
+def test_experts_over_http_want_a_gpu(policy_path: Path) -> None:
+    from rollout.server_engine import ServerEngine
+    from rollout.vllm_engine import VllmOptions
+
+    with pytest.raises(EngineFailure, match="router_replay: r3: vLLM's server returns experts on a GPU only"):
+        ServerEngine(policy_path, VllmOptions(**SIZES, routes=True))

@@ -126,3 +126,18 @@ def test_more_prompt_tokens_than_one_batch_holds(tmp_path: Path) -> None:
     """vLLM would prefill one prompt in two parts and then fail on its random generator (not with MLA)."""
     done = subprocess.run([sys.executable, "-c", MANY, tmp_path], capture_output=True, text=True)  # one engine each
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize(
+    ("shape", "prefills"), [((128, 64, 128), True), ((16, 64, 16), False), (None, True)], ids=["r1", "tiny", "no mla"]
+)
+def test_latent_attention_that_a_gpu_cannot_prefill_is_told_apart(
+    shape: tuple[int, int, int] | None, prefills: bool
+) -> None:
+    from types import SimpleNamespace
+
+    from rollout.vllm_engine import _prefills_latent
+
+    names = ("qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
+    config = SimpleNamespace(kv_lora_rank=512, **dict(zip(names, shape, strict=True))) if shape else SimpleNamespace()
+    assert _prefills_latent(config) is prefills

@@ -47,6 +47,23 @@ def test_flags_say_what_the_arguments_say() -> None:
     assert """'--attention-config={"backend": "CPU_MLA"}'""" in join_command(arguments)
 
 
+def test_experts_come_with_an_answer_as_an_array_in_base64() -> None:
+    import base64
+    import io
+
+    import numpy as np
+
+    from rollout.server_engine import _rollout
+
+    experts = np.arange(12, dtype=np.uint8).reshape(3, 2, 2)
+    np.save(file := io.BytesIO(), experts)
+    content = [{"logprob": -0.5}, {"logprob": -1.0}]
+    choice = {"token_ids": [7, 8], "logprobs": {"content": content}, "finish_reason": "stop"}
+    routed = {**choice, "routed_experts": base64.b64encode(file.getvalue()).decode()}
+    np.testing.assert_array_equal(_rollout([5, 6], {"choices": [routed]}).experts, experts)
+    assert _rollout([5, 6], {"choices": [choice]}).experts is None
+
+
 @pytest.mark.parametrize(
     ("key", "header", "opens"),
     [("secret", b"Bearer secret", True), ("secret", b"Bearer secre", False), ("secret", b"secret", False),
