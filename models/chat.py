@@ -125,8 +125,11 @@ def shown(row: Mapping[str, Any]) -> str:
 def render_prompt(tokenizer: Any, row: Mapping[str, Any], template: Template = "chat") -> list[int]:
     """Token ids of the prompt up to where the model begins to write.
 
-    ChatError when `chat` is asked for and the tokenizer has no chat template, or when the row is no conversation.
+    A row with `raw` True is no conversation but the beginning of a text, in whatever template. ChatError when `chat` is
+    asked for and the tokenizer has no chat template, or when the row is no conversation.
     """
+    if row.get("raw") is True:
+        return list(tokenizer.encode(row["prompt"]))  # with the marks that this tokenizer puts before any text
     turns = messages(row)
     if template == "plain":
         bos = [tokenizer.bos_token_id] if tokenizer.bos_token_id is not None else []
@@ -145,9 +148,12 @@ def render_completion(tokenizer: Any, completion: str) -> list[int]:
 def render_sample(tokenizer: Any, row: Mapping[str, Any], template: Template = "chat") -> tuple[list[int], list[int]]:
     """(prompt ids, completion ids) of a Samples row with a completion; the loss belongs to the completion alone.
 
-    The completion is appended to the rendered prompt as it is: no template gets the chance to strip its thinking.
+    The completion is appended to the rendered prompt as it is: no template gets the chance to strip its thinking. A
+    `raw` text that was cut off at its limit (`finish`) does not learn to end there.
     """
-    return render_prompt(tokenizer, row, template), render_completion(tokenizer, row["completion"])
+    completion = render_completion(tokenizer, row["completion"])
+    cut = row.get("raw") is True and row.get("finish") == "length"
+    return render_prompt(tokenizer, row, template), completion[:-1] if cut else completion
 
 
 def final_answer(completion: str) -> str | None:
