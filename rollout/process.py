@@ -8,6 +8,8 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
+EXPANDED = "VLLM_MLA_DISABLE"  # the variable that makes vLLM expand latent attention to plain attention
+
 
 def set_vllm_environment() -> None:
     """What vLLM reads from the environment; a value the user set wins, except for the in-process engine."""

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rollout.process import EXPANDED
+
 HOST = "127.0.0.1"
 KEY_VARIABLE = "VLLM_API_KEY"
 LOCK = "rollout.server_key.RequireKey"
@@ -176,7 +178,9 @@ def server_environment(folder: Path, key: str, share: tuple[int, int]) -> dict[s
 
 def join_command(arguments: Mapping[str, Any], port: int = 8000) -> str:
     """The shell command that starts a server which a run with these settings can join."""
-    names = ("VLLM_SERVER_DEV_MODE=1", f"{KEY_VARIABLE}=...", f"PYTHONPATH={shlex.quote(str(ROOT))}")
+    names = ["VLLM_SERVER_DEV_MODE=1", f"{KEY_VARIABLE}=...", f"PYTHONPATH={shlex.quote(str(ROOT))}"]
+    if os.environ.get(EXPANDED):
+        names.insert(0, f"{EXPANDED}=1")
     return " ".join([*names, f"python -m {SERVE}", *map(shlex.quote, serve_flags(arguments, port))])
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from rollout.process import process_state_kept, quiet_stderr, set_vllm_environment
+from rollout.process import EXPANDED, process_state_kept, quiet_stderr, set_vllm_environment
 from rollout.requests import request_seed, stop_token_ids
 from rollout.routes import by_request
 from rollout.types import Finish, Rollout, SamplingParams
@@ -193,7 +193,7 @@ def llm_arguments(model_path: str, options: VllmOptions, seed: int) -> dict[str,
         }
     if on_gpu:
         if not _prefills_latent(config):
-            os.environ["VLLM_MLA_DISABLE"] = "1"  # read by vLLM here and, inherited, in a server
+            os.environ[EXPANDED] = "1"  # read by vLLM here and, inherited, in a server
         arguments["gpu_memory_utilization"] = options.gpu_memory
         if not options.eager:  # graphs of the decoding steps are most of the gain and want no compilation
             arguments["compilation_config"] = {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY"}

@@ -47,6 +47,14 @@ def test_flags_say_what_the_arguments_say() -> None:
     assert """'--attention-config={"backend": "CPU_MLA"}'""" in join_command(arguments)
 
 
+def test_the_command_to_join_says_that_attention_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = {"model": "m"}
+    monkeypatch.delenv("VLLM_MLA_DISABLE", raising=False)
+    assert "VLLM_MLA_DISABLE" not in join_command(arguments)
+    monkeypatch.setenv("VLLM_MLA_DISABLE", "1")
+    assert join_command(arguments).startswith("VLLM_MLA_DISABLE=1 VLLM_SERVER_DEV_MODE=1 ")
+
+
 def test_experts_come_with_an_answer_as_an_array_in_base64() -> None:
     import base64
     import io
