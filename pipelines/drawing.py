@@ -45,7 +45,7 @@ class DrawSettings(BaseModel):
     )
     max_num_seqs: int = Field(256, ge=1, description="sequences the engine decodes at once")
     kv_cache_gib: float | None = Field(
-        None, gt=0, description="the engine's cache on a CPU, GiB; empty = enough for max_num_seqs, at most 4"
+        None, gt=0, description="the engine's cache, GiB; empty = on a CPU enough for max_num_seqs, at most 4"
     )
     gpu_memory: float = Field(0.8, gt=0, lt=1, description="share of the GPU's memory for the engine")
     chunk: int = Field(128, ge=1, description="problems drawn, graded and kept on the disk at a time")

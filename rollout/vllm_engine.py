@@ -191,21 +191,21 @@ def llm_arguments(model_path: str, options: VllmOptions, seed: int) -> dict[str,
             "topk_method": getattr(config, "topk_method", None) or "noaux_tc",
             "scoring_func": getattr(config, "scoring_func", None) or "sigmoid",
         }
+    if options.kv_cache_gib:
+        arguments["kv_cache_memory_bytes"] = int(options.kv_cache_gib * 2**30)
     if on_gpu:
         if not _prefills_latent(config):
             os.environ[EXPANDED] = "1"  # read by vLLM here and, inherited, in a server
         arguments["gpu_memory_utilization"] = options.gpu_memory
         if not options.eager:  # graphs of the decoding steps are most of the gain and want no compilation
             arguments["compilation_config"] = {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY"}
-        if options.kv_cache_gib:
-            arguments["kv_cache_memory_bytes"] = int(options.kv_cache_gib * 2**30)
         if options.routes:
             arguments["enable_return_routed_experts"] = True
         if options.sleeps:
             arguments["enable_sleep_mode"] = True
         return arguments
-    gib = options.kv_cache_gib
-    arguments["kv_cache_memory_bytes"] = int(gib * 2**30) if gib else _kv_cache_bytes(config, options, dtype)
+    if not options.kv_cache_gib:
+        arguments["kv_cache_memory_bytes"] = _kv_cache_bytes(config, options, dtype)
     # A prompt prefilled in parts ends the run: vLLM turns back its random generator, which a generator of a CPU cannot.
     arguments["enable_chunked_prefill"] = False
     arguments["max_num_batched_tokens"] = max(4096, options.max_model_len)

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from pipelines.artifacts import Model, Samples, write_rows
 from pipelines.context import Context
-from pipelines.drawing import Draw, DrawSettings, draw_groups
+from pipelines.drawing import Draw, DrawSettings, check_engine, draw_groups
 from pipelines.stage import StageConfig, StageError, stage
 from rollout.factory import EngineKind
 
@@ -35,14 +35,13 @@ class RehearsalConfig(StageConfig):
 
 
 def _check(config: RehearsalConfig) -> Iterable[str]:
-    from rollout.factory import resolve_kind
-
     if not all(opening.strip() for opening in config.openings):
         yield "openings: one of them is empty, and a text must begin with something: leave it out"
-    try:
-        resolve_kind(config.engine)
-    except ValueError as error:
-        yield str(error)
+    yield from check_engine(_drawing(config))
+
+
+def _drawing(config: RehearsalConfig) -> DrawSettings:
+    return DrawSettings.model_validate(config.model_dump(include={"max_tokens", "engine", "max_num_seqs"}))
 
 
 @stage(version=1, summary="texts of a model's own, to be trained on against forgetting", check=_check)
@@ -52,10 +51,9 @@ def rehearsal(ctx: Context, config: RehearsalConfig, *, model: Model) -> Samples
         {"id": f"rehearsal-{i}", "prompt": openings[i % len(openings)], "raw": True, "system": None}
         for i in range(config.n)
     ]
-    settings = DrawSettings.model_validate(config.model_dump(include={"max_tokens", "engine", "max_num_seqs"}))
     with ctx.progress("rehearsal", len(rows)) as bar:
         file = ctx.scratch / "rehearsal.jsonl"
-        groups = draw_groups(model.path, rows, Draw(1, 1.0, 1.0, ctx.seed), file, settings, bar, ctx.say)
+        groups = draw_groups(model.path, rows, Draw(1, 1.0, 1.0, ctx.seed), file, _drawing(config), bar, ctx.say)
     made = [
         {**row, "completion": text, "finish": finish, "n_tokens": tokens, "family": "rehearsal", "source": "rehearsal"}
         for row, [(text, tokens, finish)] in zip(rows, groups, strict=True)
