@@ -6,9 +6,10 @@
     .venv/bin/python benchmarks/grpo_step.py --ours ours whole overlap --threads 2   # against our own other ways
     .venv/bin/python benchmarks/grpo_step.py --dense --large --prompts 8 --group 8 --length 256   # on a GPU
 
-`whole` runs each prompt for every sample (`share_prompts: false`), `overlap` draws the next batch meanwhile. Steps 1, 2
-of each turn are left out of the times. TRL cannot sync a MoE into vLLM on a CPU at all, and a dense model only while
-vLLM keeps its linear weights unpacked: the child `trl-vllm` makes it do so, a favour that users do not get.
+`whole` runs each prompt for every sample (`share_prompts: false`), `late` grades when all is drawn, `overlap` draws the
+next batch meanwhile. Steps 1, 2 of each turn are left out of the times. TRL cannot sync a MoE into vLLM on a CPU at
+all, and a dense model only while vLLM keeps its linear weights unpacked: the child `trl-vllm` makes it do so, a favour
+that users do not get.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ LARGE: dict[str, Any] = {
 PHASES = ("sync", "canary", "generate", "score", "train")
 
 
-WAYS: dict[str, dict[str, Any]] = {"ours": {}, "whole": {"share_prompts": False}, "overlap": {"overlap": True}}
+WAYS: dict[str, dict[str, Any]] = {
+    "ours": {}, "late": {}, "whole": {"share_prompts": False}, "overlap": {"overlap": True},
+}  # fmt: skip
 """Settings of our trainer that are compared, by name."""
 
 
@@ -72,21 +75,18 @@ def cpu() -> float:
 spent = 0.0
 
 
-class Rewards:
-    """The math and code rewards (MoE), or the share of digits (dense: a random model that must vary in something)."""
+def share_of_digits(samples_P_G: Sequence[Sequence[Any]]) -> Any:
+    """A reward for a random model, which must vary in something."""
+    from rollout.types import Scored
 
-    def __init__(self, dense: bool) -> None:
-        from rewards.scorer import Scorer
+    total = [[sum(c.isdigit() for c in s.completion) / max(len(s.completion), 1) for s in g] for g in samples_P_G]
+    return Scored(total, {"math": total}, errors=0)  # type: ignore[arg-type]
 
-        self._scorer = None if dense else Scorer({"math": 1.0, "code": 1.0, "format": 0.1})
 
-    def __call__(self, samples_P_G: Sequence[Sequence[Any]]) -> Any:
-        from rollout.types import Scored
+def make_scorer(dense: bool) -> Any:
+    from rewards.scorer import Scorer
 
-        if self._scorer is not None:
-            return self._scorer(samples_P_G)
-        total = [[sum(c.isdigit() for c in s.completion) / max(len(s.completion), 1) for s in g] for g in samples_P_G]
-        return Scored(total, {"math": total}, errors=0)  # type: ignore[arg-type]
+    return share_of_digits if dense else Scorer({"math": 1.0, "code": 1.0, "format": 0.1})
 
 
 def ours(
@@ -103,9 +103,11 @@ def ours(
         tokens = numbers["length"] * PROMPTS * GROUP
         say(seconds=numbers["seconds/step"], cpu=cpu(), tokens=tokens, reward=numbers["reward"], phases=phases)
 
+    scorer = make_scorer(dense)
     with tempfile.TemporaryDirectory() as scratch:
         train_grpo(
-            model, rows, GrpoSettings(**settings(steps, length, beta), **WAYS[way]), Rewards(dense),
+            model, rows, GrpoSettings(**settings(steps, length, beta), **WAYS[way]),
+            (lambda samples: scorer(samples)) if way == "late" else scorer,
             Path(scratch) / "o", seed=seed, log=log, progress=lambda text, total: Bar(),
             scratch=Path(scratch) / "scratch",
         )  # fmt: skip
@@ -124,7 +126,7 @@ def trl(
     from rl.schedule import Schedule
     from rollout.types import Sample
 
-    tokenizer, score = load_tokenizer(model), Rewards(dense)
+    tokenizer, score = load_tokenizer(model), make_scorer(dense)
     ids = [render_prompt(tokenizer, row, "chat") for row in rows]
     texts = [tokenizer.decode(i) for i in ids]
     same = all(tokenizer(text)["input_ids"] == i for text, i in zip(texts[:8], ids[:8], strict=True))

@@ -62,7 +62,7 @@ def identify(
     # An absolute path counts by its last part: the same content elsewhere is the same input.
     for name in stage.files(node.config) if stage.files else ():
         files[_short(name, files) if Path(name).is_absolute() else str(name)] = path_digest(base / expanded(name))
-    config = node.config.model_dump(mode="json")
+    config = node.config.deciding()
     return Identity(stage.name, stage.version, config, stage_seed(seed, node.name), inputs, plugins, files)
 
 

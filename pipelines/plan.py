@@ -114,7 +114,7 @@ def _config_changes(last: Mapping[str, Any], node: Node) -> list[str]:
         return [f"use {last['kind']} -> {node.stage.name}"]
     if last["version"] != node.stage.version:
         found.append(f"stage version {last['version']} -> {node.stage.version}")
-    before, after = _flat(last["config"]), _flat(node.config.model_dump(mode="json"))
+    before, after = _flat(last["config"]), _flat(node.config.deciding())
     for name in dict.fromkeys([*after, *before]):
         if before.get(name, _NONE) != after.get(name, _NONE):
             found.append(f"config {name} {_show(before.get(name, _NONE))} -> {_show(after.get(name, _NONE))}")

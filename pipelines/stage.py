@@ -19,7 +19,7 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -38,7 +38,19 @@ class StageError(Exception):
 
 
 class StageConfig(BaseModel):
-    """Base of every stage's `with:` block. Unknown keys are errors; `1e-5`, which YAML reads as text, is a number."""
+    """Base of every stage's `with:` block. Unknown keys are errors; `1e-5`, which YAML reads as text, is a number.
+
+    added: settings that came later, whose default is what the stage did before them: at it they are no part of a
+    result's identity, so that what was made before is still found.
+    """
+
+    added: ClassVar[tuple[str, ...]] = ()
+
+    def deciding(self) -> dict[str, Any]:
+        """The settings that decide a result, as JSON values."""
+        fields = type(self).model_fields
+        unmoved = {name for name in self.added if getattr(self, name) == fields[name].get_default()}
+        return self.model_dump(mode="json", exclude=unmoved)
 
     # defer_build: a config's validator is made when it is first needed, not for each kind at each start.
     model_config = ConfigDict(
@@ -138,6 +150,8 @@ def _describe(
     for key, field in config.model_fields.items():
         assert field.description, f"{where}: config field {key!r} needs Field(description=...); it is the flag's help"
         assert key not in RESERVED, f"{where}: config field {key!r} is the name of a flag that every stage has"
+    unknown = set(config.added) - set(config.model_fields)
+    assert not unknown, f"{where}: {', '.join(sorted(unknown))} in `added` is no config field"
     inputs = {p.name: _input(p, hints.get(p.name), where) for p in parameters[2:]}
     result = hints.get("return")
     outputs = _outputs(result, where)

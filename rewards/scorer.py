@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
@@ -16,6 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from rewards import scratch
+from rewards.incoming import Incoming
 from rewards.registry import RewardError, get, load_plugins, parse_weights
 from rewards.worker import error_text, number
 from rewards.workers import Failure, WorkerPool
@@ -83,47 +86,15 @@ class Scorer:
         Raises:
             ErrorBudgetExceeded: more samples failed than the budget allows.
         """
-        tasks: list[tuple[str, Any]] = []
-        places: list[tuple[str, int, int | None]] = []
-        for p, samples_G in enumerate(samples_P_G):
-            for name, group in self._groups.items():
-                if group and samples_G:
-                    tasks.append((name, list(samples_G)))
-                    places.append((name, p, None))
-            for position, sample in enumerate(samples_G):
-                for name, group in self._groups.items():
-                    if not group:
-                        tasks.append((name, sample))
-                        places.append((name, p, position))
-        parts: dict[str, list[list[float | None]]] = {
-            name: [[None] * len(samples_G) for samples_G in samples_P_G] for name in self._weights
-        }
-        self.graded += sum(len(samples_G) for samples_G in samples_P_G)
-        failed: set[tuple[int, int]] = set()
-        with closing(self._pool.run(tasks)) as outcomes:
-            for index, outcome in outcomes:
-                name, p, g = places[index]
-                hit = range(len(samples_P_G[p])) if g is None else range(g, g + 1)
-                if isinstance(outcome, Failure) or g is not None:
-                    outcome = [outcome] * len(hit)
-                for i, value in zip(hit, outcome, strict=True):
-                    if isinstance(value, str):  # a group's reward that failed on this sample alone
-                        value = Failure("raised", value)
-                    if not isinstance(value, Failure):
-                        parts[name][p][i] = value
-                    elif (p, i) not in failed:
-                        failed.add((p, i))
-                        self._record(name, value, samples_P_G[p][i])
-        totals = [
-            [None if (p, g) in failed else self._total(parts, p, g) for g in range(len(samples_G))]
-            for p, samples_G in enumerate(samples_P_G)
-        ]
-        return Scored(totals, parts, errors=len(failed))
+        with self.begin([len(samples_G) for samples_G in samples_P_G]) as grading:
+            for p, samples_G in enumerate(samples_P_G):
+                grading.add(*((p, g, sample) for g, sample in enumerate(samples_G)))
+            return grading.result()
 
-    def _total(self, parts: Mapping[str, list[list[float | None]]], p: int, g: int) -> float | None:
-        applying = [(weight, parts[name][p][g]) for name, weight in self._weights.items()]
-        terms = [weight * value for weight, value in applying if value is not None]
-        return sum(terms) if terms else None
+    def begin(self, sizes_P: Sequence[int]) -> Grading:
+        """Grade P groups of so many samples while they are being drawn; see `Grading`."""
+        self.graded += sum(sizes_P)
+        return Grading(sizes_P, self._weights, self._groups, self._pool, self._record)
 
     def _record(self, name: str, failure: Failure, sample: Sample) -> None:
         if self._quarantine is not None:
@@ -153,6 +124,100 @@ class Scorer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class Grading:
+    """P groups of samples that are graded as they come, in a thread beside the one that adds them; a context manager.
+
+    A sample that is added again, at the same place, takes the place of the earlier one.
+    """
+
+    def __init__(
+        self,
+        sizes_P: Sequence[int],
+        weights: Mapping[str, float],
+        groups: Mapping[str, bool],
+        pool: WorkerPool,
+        record: Callable[[str, Failure, Sample], None],
+    ) -> None:
+        self._weights, self._groups, self._pool, self._record = weights, groups, pool, record
+        self._samples_P_G: list[list[Sample | None]] = [[None] * size for size in sizes_P]
+        self._parts: dict[str, list[list[float | None]]] = {
+            name: [[None] * size for size in sizes_P] for name in weights
+        }
+        self._tasks = Incoming()
+        self._places: list[tuple[str, int, int | None, list[Sample]]] = []  # of each task: g None = the whole group
+        self._failed: set[tuple[int, int]] = set()
+        self._lock = threading.Lock()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="grading")
+        self._work = self._thread.submit(self._grade)
+
+    def add(self, *samples: tuple[int, int, Sample]) -> None:
+        """`(p, g, sample)`: sample g of group p. Raises what `result` would, if that is certain already."""
+        if self._work.done():
+            self._work.result()
+        tasks: list[tuple[str, Any]] = []
+        for p, g, sample in samples:
+            with self._lock:
+                self._samples_P_G[p][g] = sample
+                self._failed.discard((p, g))
+            for name in [name for name, group in self._groups.items() if not group]:
+                self._places.append((name, p, g, [sample]))
+                tasks.append((name, sample))
+        for p in dict.fromkeys(p for p, _, _ in samples):
+            whole = [sample for sample in self._samples_P_G[p] if sample is not None]
+            for name in [name for name, group in self._groups.items() if group]:
+                if len(whole) == len(self._samples_P_G[p]):
+                    self._places.append((name, p, None, whole))
+                    tasks.append((name, whole))
+        self._tasks.add(*tasks)
+
+    def result(self) -> Scored:
+        """The scores, once all are graded. ErrorBudgetExceeded: more samples failed than the budget allows."""
+        assert all(sample is not None for samples_G in self._samples_P_G for sample in samples_G), "samples are missing"
+        self._tasks.end()
+        self._work.result()
+        totals = [
+            [None if (p, g) in self._failed else self._total(p, g) for g in range(len(samples_G))]
+            for p, samples_G in enumerate(self._samples_P_G)
+        ]
+        return Scored(totals, self._parts, errors=len(self._failed))
+
+    def _grade(self) -> None:
+        with closing(self._pool.run(self._tasks)) as outcomes:
+            for index, outcome in outcomes:
+                name, p, g, samples = self._places[index]
+                hit = range(len(samples)) if g is None else range(g, g + 1)
+                if isinstance(outcome, Failure) or g is not None:
+                    outcome = [outcome] * len(hit)
+                for i, sample, value in zip(hit, samples, outcome, strict=True):
+                    with self._lock:
+                        if self._samples_P_G[p][i] is sample:  # and no other has taken its place
+                            self._take(name, p, i, sample, value)
+
+    def _take(self, name: str, p: int, g: int, sample: Sample, value: Any) -> None:
+        if isinstance(value, str):  # a group's reward that failed on this sample alone
+            value = Failure("raised", value)
+        if not isinstance(value, Failure):
+            self._parts[name][p][g] = value
+        elif (p, g) not in self._failed:
+            self._failed.add((p, g))
+            self._record(name, value, sample)
+
+    def _total(self, p: int, g: int) -> float | None:
+        applying = [(weight, self._parts[name][p][g]) for name, weight in self._weights.items()]
+        terms = [weight * value for weight, value in applying if value is not None]
+        return sum(terms) if terms else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """What has not been graded is given up."""
+        self._tasks.stop()
+        self._thread.shutdown(wait=True)
 
 
 def patience(settings: Mapping[str, Mapping[str, Any]], otherwise: float) -> float:

@@ -25,6 +25,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
+from rewards.incoming import Incoming
+
 START_S = 60.0  # wall seconds a worker may take to start (imports on a busy machine)
 END_S = 5.0  # wall seconds that idle workers may take to end
 GATHER_S = 0.001
@@ -91,28 +93,36 @@ class WorkerPool:
         self._lock = threading.Lock()
         self.replaced = 0
 
-    def run(self, tasks: Sequence[Any]) -> Generator[tuple[int, Any | Failure], None, None]:
-        """Yield `(index of the task, value or Failure)` in the order of completion.
+    def run(self, tasks: Sequence[Any] | Incoming) -> Generator[tuple[int, Any | Failure], None, None]:
+        """Yield `(index of the task, value or Failure)` in the order of completion; tasks that are still to come are
+        begun as they do. Ends early, without the rest, once `tasks` is stopped.
 
         Raises:
             RuntimeError: workers cannot be started (the message holds the reason).
         """
         with self._lock:
             try:
-                yield from self._run(tasks)
+                yield from self._run(tasks if isinstance(tasks, Incoming) else Incoming.of(tasks))
             finally:
                 for worker in [w for w in self._workers if w.queue]:  # the caller stopped early
                     self._drop(worker)
 
-    def _run(self, tasks: Sequence[Any]) -> Iterator[tuple[int, Any | Failure]]:
-        waiting = deque(range(len(tasks)))
-        share = max(1, min(64, len(tasks) // (2 * self._count) or 1))
-        while len(self._workers) < min(self._count, len(tasks)):
-            self._workers.append(self._spawn())
-        missing = len(tasks)
-        failed_starts = 0
-        while missing:
+    def _run(self, incoming: Incoming) -> Iterator[tuple[int, Any | Failure]]:
+        tasks: list[Any] = []
+        waiting: deque[int] = deque()  # the indices of those that no worker has
+        done = failed_starts = 0
+        share = 1
+        while True:
+            if new := incoming.take():
+                waiting.extend(range(len(tasks), len(tasks) + len(new)))
+                tasks += new
+                share = max(1, min(64, len(waiting) // (2 * self._count)))
+            if incoming.stopped or (done == len(tasks) and not incoming.more):
+                return
+            while len(self._workers) < min(self._count, len(tasks)):
+                self._workers.append(self._spawn())
             with selectors.DefaultSelector() as selector:
+                selector.register(incoming.wake, selectors.EVENT_READ)
                 for worker in self._workers:
                     if worker.ready and not worker.queue and waiting:
                         self._give(worker, waiting, share, tasks)
@@ -120,12 +130,11 @@ class WorkerPool:
                 events = selector.select(timeout=self._patience())
             if any(len(worker.queue) > 1 for worker in self._workers):
                 time.sleep(GATHER_S)  # more answers are coming: one wake-up for many, not one for each
-            for key, _ in events:
-                worker = key.data
+            for worker in [key.data for key, _ in events if key.data is not None]:
                 data = os.read(worker.results, 1 << 16)
                 worker.buffer += data
                 for index, value in self._parse(worker):
-                    missing -= 1
+                    done += 1
                     yield index, value
                 if not data:
                     started = worker.ready
@@ -134,14 +143,14 @@ class WorkerPool:
                     if failed_starts >= 3:
                         raise RuntimeError("reward workers die while starting; see the error printed above")
                     if lost is not None:
-                        missing -= 1
+                        done += 1
                         yield lost
             for worker in [w for w in self._workers if self._overdue(w)]:
                 if not worker.ready:
                     raise RuntimeError(f"a reward worker did not start within {START_S:.0f} s")
                 lost = self._bury(worker, waiting, overdue=True)
                 if lost is not None:
-                    missing -= 1
+                    done += 1
                     yield lost
 
     def _spawn(self) -> _Worker:
@@ -179,9 +188,10 @@ class WorkerPool:
             return time.monotonic() - worker.since > START_S
         return bool(worker.queue) and time.monotonic() - worker.since > self._wall_s
 
-    def _patience(self) -> float:
+    def _patience(self) -> float | None:
+        """Seconds until a worker is overdue; None where none has anything to do."""
         ends = [w.since + (self._wall_s if w.ready else START_S) for w in self._workers if w.queue or not w.ready]
-        return max(0.001, min(ends, default=time.monotonic()) - time.monotonic())
+        return max(0.001, min(ends) - time.monotonic()) if ends else None
 
     def _bury(self, worker: _Worker, waiting: deque[int], overdue: bool = False) -> tuple[int, Failure] | None:
         """Replace a worker; its current task failed, the rest of its share goes back to the queue."""

@@ -123,16 +123,15 @@ class Heldout(TrainerCallback):
         params = SamplingParams(TEMPERATURE, TOP_P, settings.max_tokens, seed, tuple(trainer.eos_token_ids))
         with _random_state_kept(), _apart(trainer) as noted:
             trainer.sync()
-            rollouts = trainer.inputs.engine.generate(self._prompts_ids, params, settings.eval_samples)
-            samples, scored = trainer.score(self._rows, rollouts)
-        groups = split_scores(range(len(self._rows)), rollouts, samples, scored)
+            drawn = trainer.draw(self._rows, self._prompts_ids, params, settings.eval_samples)
+        groups = split_scores(range(len(self._rows)), drawn.rollouts, drawn.samples, drawn.scored)
         numbers = step_numbers(groups, settings.correct)
         rewards = [reward for group in groups for reward in group.total if reward is not None]
         if "accuracy" not in numbers and not rewards:
             raise GrpoError("no reward applies to the held-out problems, so there is nothing to choose by")
         reward = {"reward": sum(rewards) / len(rewards)} if rewards else {}
         score = numbers.get("accuracy", reward.get("reward", 0.0))
-        watched = self._look(groups, samples, state.global_step)
+        watched = self._look(groups, drawn.samples, state.global_step)
         line = {"score": score, **reward, **{name: numbers[name] for name in SHOWN if name in numbers}}
         self._log(
             state.global_step,

@@ -21,6 +21,7 @@ from rl.ahead import Ahead
 from rl.batch import Group, draw_groups, split_scores
 from rl.config import GrpoSettings
 from rl.correction import correction_numbers, correction_weights
+from rl.drawing import Drawn, draw_and_grade
 from rl.logprobs import completion_logprobs
 from rl.numbers import policy_numbers, step_numbers
 from rl.reference import AdapterReference, ModelReference
@@ -28,7 +29,7 @@ from rl.schedule import Schedule
 from rl.shared_prompts import can_share
 from rollout.canary import Canary
 from rollout.requests import request_seed
-from rollout.types import Engine, Rollout, Sample, SamplingParams, Scored, Scorer
+from rollout.types import Each, Engine, Rollout, SamplingParams, Scorer
 
 REFERENCE = "reference"  # folder in a checkpoint, written once the reference has been replaced
 
@@ -163,7 +164,6 @@ class Trainer(WholeCheckpoints, GRPOTrainer):
             """`attempt` 0 is the batch itself, later ones refill it."""
             nonlocal errors
             self.ahead.check()
-            began = time.perf_counter()
             params = SamplingParams(
                 temperature=self.settings.temperature,
                 top_p=self.settings.top_p,
@@ -172,28 +172,33 @@ class Trainer(WholeCheckpoints, GRPOTrainer):
                 stop_ids=tuple(self.eos_token_ids),
             )
             prompts = [self.inputs.prompts_ids[row] for row in chosen]
-            rollouts = self.inputs.engine.generate(prompts, params, self.settings.group)
-            generated = time.perf_counter()
-            self.ahead.check()
-            samples, scored = self.score([self.inputs.rows[row] for row in chosen], rollouts)
-            errors += scored.errors
-            seconds["generate"] += generated - began
-            seconds["score"] += time.perf_counter() - generated
-            return split_scores(chosen, rollouts, samples, scored)
+            drawn = self.draw([self.inputs.rows[row] for row in chosen], prompts, params, self.settings.group)
+            errors += drawn.scored.errors
+            for name, value in drawn.seconds.items():
+                seconds[name] += value
+            return split_scores(chosen, drawn.rollouts, drawn.samples, drawn.scored)
 
         spare = self.inputs.schedule.spare(rows, step)
         groups, given_up = draw_groups(rows, spare, draw, self.settings.refill, self.settings.correct)
         return Batch(rows, groups, given_up, errors, seconds)
 
-    def score(
-        self, problems: Sequence[Mapping[str, Any]], rollouts: Sequence[Sequence[Rollout]]
-    ) -> tuple[list[list[Sample]], Scored]:
-        """(samples, what the scorer says about them) for the rollouts of some problems, of whatever set."""
-        samples = [
-            [_sample(problem, self._decode(rollout), rollout) for rollout in group]
-            for problem, group in zip(problems, rollouts, strict=True)
-        ]
-        return samples, self.inputs.scorer(samples)
+    def draw(
+        self,
+        problems: Sequence[Mapping[str, Any]],
+        prompts_ids: Sequence[list[int]],
+        params: SamplingParams,
+        n: int,
+    ) -> Drawn:
+        """`n` graded rollouts for each of some problems, of whatever set."""
+
+        def generate(each: Each) -> list[list[Rollout]]:
+            def heard(place: int, rollout: Rollout) -> None:
+                self.ahead.check()
+                each(place, rollout)
+
+            return self.inputs.engine.generate(prompts_ids, params, n, each=heard)
+
+        return draw_and_grade(problems, n, generate, self.inputs.scorer, self._decode)
 
     def _decode(self, rollout: Rollout) -> str:
         return str(self.processing_class.decode(rollout.completion_ids, skip_special_tokens=True))
@@ -340,14 +345,3 @@ class Trainer(WholeCheckpoints, GRPOTrainer):
 def _scored_elsewhere(**_: Any) -> list[float]:
     """Named as TRL's one reward function; the scorer does the work."""
     raise AssertionError("rewards come from the scorer")
-
-
-def _sample(row: Mapping[str, Any], completion: str, rollout: Rollout) -> Sample:
-    return Sample(
-        prompt=str(row["prompt"]),
-        completion=completion,
-        answer=row.get("answer"),
-        finish=rollout.finish,
-        n_tokens=len(rollout.completion_ids),
-        row=row,
-    )

@@ -8,7 +8,7 @@ from typing import Any
 
 from rollout.forward import model_logprobs
 from rollout.requests import request_seed, stop_token_ids
-from rollout.types import Rollout, SamplingParams
+from rollout.types import Each, Rollout, SamplingParams
 
 
 class HfEngine:
@@ -23,14 +23,20 @@ class HfEngine:
         self._batch_tokens = batch_tokens
         self.eos_ids = stop_token_ids(model_path)
 
-    def generate(self, prompts_ids: Sequence[Sequence[int]], params: SamplingParams, n: int) -> list[list[Rollout]]:
+    def generate(
+        self, prompts_ids: Sequence[Sequence[int]], params: SamplingParams, n: int, *, each: Each | None = None
+    ) -> list[list[Rollout]]:
         """`n` rollouts for each prompt, in order; the end token is part of the completion."""
         flat = [list(ids) for ids in prompts_ids for _ in range(n)]
         longest = max((len(ids) for ids in flat), default=0) + params.max_tokens
         size = max(1, self._batch_tokens // max(longest, 1))
         rollouts: list[Rollout] = []
         for start in range(0, len(flat), size):
-            rollouts += self._generate_batch(flat[start : start + size], params, start)
+            made = self._generate_batch(flat[start : start + size], params, start)
+            if each is not None:
+                for place, rollout in enumerate(made, start):
+                    each(place, rollout)
+            rollouts += made
         return [rollouts[i : i + n] for i in range(0, len(rollouts), n)]
 
     def _generate_batch(self, prompts: list[list[int]], params: SamplingParams, first: int) -> list[Rollout]:

@@ -87,10 +87,12 @@ class Replica:
         *,
         path: str = GENERATE,
         whole: Callable[[Any], None] = ended,
+        came: Callable[[int, Any], None] | None = None,
     ) -> None:
         """Put the server's answer to each body, posted to `path`, into its place in `answers`. What has come stays
         there if this raises ReplicaDown, which it does as soon as the server is gone, breaks a connection, or stands
-        still for `stall_s`. `whole(answer)` raises it where an answer is none."""
+        still for `stall_s`. `whole(answer)` raises it where an answer is none; the
+        others are told to `came(place, answer)`."""
 
         if not bodies:
             return
@@ -101,6 +103,8 @@ class Replica:
                 answer = await self._post(session, path, body, None)
                 whole(answer)
                 answers[place] = answer
+                if came is not None:
+                    came(place, answer)
 
         posts = [asyncio.ensure_future(one(place, body)) for place, body in bodies.items()]
         watch = asyncio.ensure_future(self._watch(session, lambda: sum(answers[place] is not None for place in bodies)))

@@ -20,7 +20,7 @@ from rollout.requests import request_seed, stop_token_ids
 from rollout.server import EngineFailure, Joined, join_command
 from rollout.server_client import Body, Replica, ReplicaDown
 from rollout.server_pool import ServerPool
-from rollout.types import Rollout, SamplingParams
+from rollout.types import Each, Rollout, SamplingParams
 from rollout.vllm_engine import VllmOptions, llm_arguments
 from rollout.weights import write_state
 
@@ -94,7 +94,9 @@ class ServerEngine(ServerPool):
             wrong = f"has {', '.join(differs)}"
         raise EngineFailure(f"{replica.server.name} {wrong}; start it so: {join_command(self._arguments, port)}")
 
-    def generate(self, prompts_ids: Sequence[Sequence[int]], params: SamplingParams, n: int) -> list[list[Rollout]]:
+    def generate(
+        self, prompts_ids: Sequence[Sequence[int]], params: SamplingParams, n: int, *, each: Each | None = None
+    ) -> list[list[Rollout]]:
         """`n` rollouts for each prompt, in order. One replica draws all of a prompt: they share its prefix cache."""
         sampling = {
             "temperature": params.temperature,
@@ -109,7 +111,8 @@ class ServerEngine(ServerPool):
         for i, ids in enumerate(prompts):
             seed = None if params.seed is None else request_seed(params.seed, i)
             bodies.append({"token_ids": ids, "sampling_params": {**sampling, "seed": seed}})
-        answers = self.ask(bodies, [i // n for i in range(len(bodies))])
+        came = each and (lambda place, answer: each(place, _rollout(prompts[place], answer)))
+        answers = self.ask(bodies, [i // n for i in range(len(bodies))], came=came)
         self._forgive()
         rollouts = [_rollout(ids, answer) for ids, answer in zip(prompts, answers, strict=True)]
         return [rollouts[i : i + n] for i in range(0, len(rollouts), n)]

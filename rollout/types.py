@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from types import TracebackType
+from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 Finish = Literal["stop", "length", "abort"]
 
@@ -68,11 +69,45 @@ class Scorer(Protocol):
     def __call__(self, samples_P_G: Sequence[Sequence[Sample]]) -> Scored: ...
 
 
+class Grading(Protocol):
+    """Groups that are graded while they are being drawn; a context manager that gives up what is not done."""
+
+    def add(self, *samples: tuple[int, int, Sample]) -> None:
+        """`(p, g, sample)`: sample g of group p, in place of one that was added there before."""
+        ...
+
+    def result(self) -> Scored:
+        """The scores of all samples, each of which must have been added."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+@runtime_checkable
+class EagerScorer(Scorer, Protocol):
+    """A scorer that need not wait until the last sample is there."""
+
+    def begin(self, sizes_P: Sequence[int]) -> Grading:
+        """Grade P groups of so many samples."""
+        ...
+
+
+Each = Callable[[int, Rollout], None]
+"""Told of a rollout as soon as it is whole: its place p * n + g, and the rollout, without `experts`."""
+
+
 class Engine(Protocol):
     """Generates and scores tokens with one set of weights that `sync` replaces."""
 
-    def generate(self, prompts_ids: Sequence[Sequence[int]], params: SamplingParams, n: int) -> list[list[Rollout]]:
-        """`n` rollouts for each prompt, in the prompts' order."""
+    def generate(
+        self, prompts_ids: Sequence[Sequence[int]], params: SamplingParams, n: int, *, each: Each | None = None
+    ) -> list[list[Rollout]]:
+        """`n` rollouts for each prompt, in the prompts' order. `each` is told of those that are whole before the rest;
+        what is returned counts, should it differ (a server that failed is asked again)."""
         ...
 
     def sync(self, model: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +11,7 @@ from typing import Any, Literal
 from rollout.process import EXPANDED, process_state_kept, quiet_stderr, set_vllm_environment
 from rollout.requests import request_seed, stop_token_ids
 from rollout.routes import by_request
-from rollout.types import Finish, Rollout, SamplingParams
+from rollout.types import Each, Finish, Rollout, SamplingParams
 from rollout.weights import EXTENSION, checkpoint_state
 
 Dtype = Literal["auto", "float32", "bfloat16"]
@@ -58,7 +58,9 @@ class VllmEngine:
             self._llm.collective_rpc("r1_record_routes")
         self.eos_ids = stop_token_ids(model_path)
 
-    def generate(self, prompts_ids: Sequence[Sequence[int]], params: SamplingParams, n: int) -> list[list[Rollout]]:
+    def generate(
+        self, prompts_ids: Sequence[Sequence[int]], params: SamplingParams, n: int, *, each: Each | None = None
+    ) -> list[list[Rollout]]:
         """`n` rollouts for each prompt, in order; equal calls on equal weights give equal rollouts if seeded.
 
         A sequence ends at the model's end tokens or at `params.stop_ids`; the end token is part of the completion.
@@ -81,7 +83,7 @@ class VllmEngine:
         ]
         if not _on_gpu():  # what an earlier call has left must not decide how this one rounds
             self._forget()
-        outputs = self._run(prompts, requests)
+        outputs = self._run(prompts, requests, each and (lambda place, output: each(place, _rollout(output, {}))))
         routes = by_request(self._llm.collective_rpc("r1_take_routes")[0]) if self._records else {}
         rollouts = [_rollout(output, routes) for output in outputs]
         return [rollouts[i : i + n] for i in range(0, len(rollouts), n)]
@@ -123,13 +125,29 @@ class VllmEngine:
             for out in outputs
         ]
 
-    def _run(self, prompts: list[Any], params: Any) -> list[Any]:
-        """vLLM compiles its token-rank helper at the first call even when told to be eager: 5 s for a count."""
+    def _run(self, prompts: list[Any], params: Any, each: Callable[[int, Any], None] | None = None) -> list[Any]:
+        """vLLM's output for each prompt, in their order; `each` is told of one, with its place, once it is finished.
+
+        vLLM compiles its token-rank helper at the first call even when told to be eager: 5 s for a count.
+        """
         import torch
 
         assert not self._asleep, "the engine sleeps and has no weights: sync first"
+        engine, outputs = self._llm.llm_engine, dict[str, Any]()
         with torch.compiler.set_stance("default" if _on_gpu() else "force_eager"):
-            return list(self._llm.generate(prompts, params, use_tqdm=False))
+            ids = self._llm.enqueue(prompts, params, use_tqdm=False)
+            names = [name.partition("-")[0] for name in ids]  # outputs are called without vLLM's random suffix
+            places = {name: place for place, name in enumerate(names)}
+            try:
+                while engine.has_unfinished_requests():
+                    for output in [output for output in engine.step() if output.finished]:
+                        outputs[output.request_id] = output
+                        if each is not None:
+                            each(places[output.request_id], output)
+            except BaseException:
+                engine.abort_request(ids, internal=True)
+                raise
+        return [outputs[name] for name in names]
 
     def close(self) -> None:
         """Free the engine's memory; the engine is unusable afterwards. Safe to call twice."""

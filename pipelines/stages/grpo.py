@@ -24,6 +24,8 @@ OVERLONG_WEIGHT = 0.5  # DAPO's verdict spans 2, from -1 to 1, and ours 1: the p
 class GrpoConfig(GrpoSettings, StageConfig):
     """Group-relative policy optimisation on vLLM rollouts, guarded by the canary after every weight sync."""
 
+    added = ("sleep",)
+
     rewards: dict[str, Any] = Field(
         {"math": 1.0, "code": 1.0, "format": 0.1}, description="rewards and their weights or settings (R1: format 1.0)"
     )

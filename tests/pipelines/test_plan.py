@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydantic import Field
 from rich.console import Console
 
 from pipelines import config, plan, runner
 from pipelines.run_folder import RunFolder
+from pipelines.stage import REGISTRY
 from pipelines.store import Store
-from tests.pipelines.toy_stages import PIPELINE
+from tests.pipelines.toy_stages import PIPELINE, ToyTrainConfig
 
 
 def planned(folder: Path, *overrides: str) -> dict[str, tuple[str, str]]:
@@ -58,6 +61,19 @@ def test_each_reason_is_told(folder: Path) -> None:
     (folder / "p.yaml").write_text(text.replace("  page:", "  more: {use: toy-problems}\n  page:"))
     found = planned(folder)
     assert found["more"] == ("new", "never run") and found["cold"] == ("stale", "depends on more")
+
+
+def test_a_setting_that_comes_later_makes_nothing_stale(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Grown(ToyTrainConfig):
+        added = ("clip",)
+        clip: float = Field(0.0, description="a setting of a later release, off")
+
+    run(folder)
+    monkeypatch.setitem(REGISTRY, "toy-train", replace(REGISTRY["toy-train"], config=Grown))
+    assert {status for status, _ in planned(folder).values()} == {"cached"}
+    assert planned(folder, "stages.reason.with.clip=0.2")["reason"] == ("stale", "config clip nothing -> 0.2")
+    longer = planned(folder, "stages.reason.with.steps=70")
+    assert longer["reason"] == ("stale", "config steps 60 -> 70")
 
 
 def test_failures_damage_and_loss_are_told(folder: Path) -> None:

@@ -162,7 +162,7 @@ def test_importance_sampling_against_an_engine_that_is_off(
     from rollout.hf_engine import HfEngine
 
     class Off(HfEngine):
-        def generate(self, *args: Any) -> Any:
+        def generate(self, *args: Any, **how: Any) -> Any:
             groups = super().generate(*args)
             return [[replace(r, logprobs=[x - math.log(3) for x in r.logprobs]) for r in group] for group in groups]
 
@@ -189,7 +189,7 @@ def test_the_first_update_corrects_without_a_pass_of_its_own(
     from rollout.hf_engine import HfEngine
 
     class Noisy(HfEngine):
-        def generate(self, *args: Any) -> Any:
+        def generate(self, *args: Any, **how: Any) -> Any:
             groups = super().generate(*args)
             moved = [[[x - 0.2 * math.sin(9 * x) for x in r.logprobs] for r in group] for group in groups]
             return [

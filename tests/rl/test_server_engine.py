@@ -103,7 +103,9 @@ def test_rollouts_are_those_of_the_engine_in_this_process(pair: Any, model: Any,
 
     pair.sync(model)
     params = SamplingParams(max_tokens=24, seed=3)
-    served, again = pair.generate(PROMPTS, params, 4), pair.generate(PROMPTS, params, 4)
+    told: dict[int, Any] = {}
+    served, again = pair.generate(PROMPTS, params, 4, each=told.__setitem__), pair.generate(PROMPTS, params, 4)
+    assert [told[place] for place in range(len(told))] == [rollout for group in served for rollout in group]
     inside = VllmEngine(policy_path, VllmOptions(**SIZES))
     expected, forced = inside.generate(PROMPTS, params, 4), inside.logprobs(PROMPTS)
     inside.close()

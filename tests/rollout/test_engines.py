@@ -29,6 +29,31 @@ def test_vllm_is_deterministic_and_groups_differ(engine: Any) -> None:
     assert all(len({tuple(r.completion_ids) for r in group}) == 4 for group in first)
 
 
+def test_each_is_told_of_a_rollout_before_the_last_is_there(engine: Any) -> None:
+    stops, told, early = tuple(range(3, 23)), dict[int, Rollout](), list[int]()
+
+    def each(place: int, rollout: Rollout) -> None:
+        early.append(engine._llm.llm_engine.get_num_unfinished_requests())
+        told[place] = rollout
+
+    groups = engine.generate(PROMPTS, SamplingParams(max_tokens=40, seed=0, stop_ids=stops), 4, each=each)
+    flat = [rollout for group in groups for rollout in group]
+    assert [told[place] for place in range(12)] == flat and len(told) == 12
+    assert early[0] > 0 and early[-1] == 0
+
+
+def test_a_draw_that_is_broken_off_leaves_nothing_behind(engine: Any) -> None:
+    params = SamplingParams(max_tokens=40, seed=0, stop_ids=tuple(range(3, 23)))
+    whole = engine.generate(PROMPTS, params, 4)
+
+    def stop(place: int, rollout: Rollout) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        engine.generate(PROMPTS, params, 4, each=stop)
+    assert engine.generate(PROMPTS, params, 4) == whole
+
+
 def test_sampler_logprobs_are_the_natural_ones(engine: Any) -> None:
     """At T 0.7 and top-p 0.9 the log-probs still are those of the untouched distribution."""
     groups = engine.generate(PROMPTS, SamplingParams(temperature=0.7, top_p=0.9, max_tokens=12, seed=0), 2)
@@ -66,7 +91,9 @@ def test_fallback_engine_samples_and_syncs(tiny_path: Path, tiny_model: Any) -> 
     state = torch.random.get_rng_state()
     first = fallback.generate(PROMPTS, params, 2)
     assert torch.equal(state, torch.random.get_rng_state()), "sampling must not disturb the trainer's generator"
-    assert first == fallback.generate(PROMPTS, params, 2)
+    told: dict[int, Rollout] = {}
+    assert first == fallback.generate(PROMPTS, params, 2, each=told.__setitem__)
+    assert [told[place] for place in range(6)] == [rollout for group in first for rollout in group]
     before = fallback.logprobs([PROMPTS[0]])
     with torch.no_grad():
         tiny_model.lm_head.weight.mul_(3)
