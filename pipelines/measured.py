@@ -143,6 +143,8 @@ def past_work(manifest: Mapping[str, Any], node: Node) -> Work | None:
         return Work("read", config.steps * config.accumulate, config.batch_tokens, config.accumulate)
     if kind in DRAWN:
         return Work("draw", metrics.get("drawn", 0), config.max_tokens, 0)
+    if kind == "rehearsal":
+        return Work("draw", config.n, config.max_tokens, 0)
     if kind == "eval":
         drawn = config.k * sum(pace["first"] + pace["rest"] for pace in manifest.get("paces", ()))
         return Work("draw", drawn, config.max_tokens, 0, models=len(manifest["inputs"]["models"]))

@@ -80,6 +80,7 @@ class StageRecord:
             "problems": "problems",
             "sample": "samples",
             "cold-start": "samples",
+            "rehearsal": "samples",
             "eval": "scores",
             "report": "report",
         }

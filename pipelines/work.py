@@ -95,7 +95,7 @@ class Outlook:
         elif kind == "preferences":
             for output in PREFERENCE_SETS:
                 self._rows[f"{name}.{output}"] = known.get(output, getattr(config, output))
-        elif kind == "chats":
+        elif kind in ("chats", "rehearsal"):
             self._rows[name] = known.get("kept", config.n)
         elif kind in DRAWN and work is not None:
             before = (last or {}).get("metrics", {})
@@ -112,6 +112,8 @@ class Outlook:
         if kind == "pretrain":
             sequences = config.steps * config.accumulate
             return Work("read", sequences, config.batch_tokens, config.accumulate, config.steps, fixed=True)
+        if kind == "rehearsal":
+            return Work("draw", config.n, config.max_tokens, config.n)
         rows = self.rows(inputs.get("samples", inputs.get("problems", ())))
         if rows is None:
             return None

@@ -18,7 +18,7 @@ from pipelines.store import Store
 FOLDER = Path(__file__).resolve().parents[2] / "pipelines/recipes"
 SCALE = sorted((FOLDER / "scale").glob("*.yaml"))
 ALL = [*sorted(FOLDER.glob("*.yaml")), *SCALE]
-WORKS = {"pretrain", "sft", "grpo", "sample", "eval"}
+WORKS = {"pretrain", "sft", "grpo", "sample", "rehearsal", "eval"}
 UPCYCLED = ("r1_smollm2_moe",)  # the plan reads no sizes from a package and does not follow an upcycling
 
 
