@@ -119,9 +119,9 @@ def test_reinforcement_learning_asks_the_whole_conversation(
     asked_for: list[list[int]] = []
     generate = HfEngine.generate
 
-    def spied(self: HfEngine, prompts_ids: Any, params: Any, n: int) -> Any:
+    def spied(self: HfEngine, prompts_ids: Any, *args: Any, **how: Any) -> Any:
         asked_for.extend(prompts_ids)
-        return generate(self, prompts_ids, params, n)
+        return generate(self, prompts_ids, *args, **how)
 
     monkeypatch.setattr(HfEngine, "generate", spied)
     small = {"engine": "transformers", "steps": 1, "prompts_per_step": 2, "group": 2, "max_tokens": 8, "lr": 1e-6}

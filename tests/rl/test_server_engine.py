@@ -75,9 +75,9 @@ def strike_at(monkeypatch: pytest.MonkeyPatch, replica: Any, call: int, blow: Ca
     monkeypatch.setattr(server_client, "POLL_S", 0.03)
     steps, ask, seen = server_client.Replica._steps, server_client.Replica.ask, {"calls": 0, "struck": False}
 
-    async def counted(self: Any, session: Any, bodies: Any, answers: Any) -> None:
+    async def counted(self: Any, session: Any, bodies: Any, answers: Any, **how: Any) -> None:
         seen["calls"] += self is replica and any(b["sampling_params"]["max_tokens"] > 1 for b in bodies.values())
-        await ask(self, session, bodies, answers)
+        await ask(self, session, bodies, answers, **how)
 
     async def struck(self: Any, session: Any) -> Any:
         found = await steps(self, session)
