@@ -44,6 +44,10 @@ class StageConfig(BaseModel):
     result's identity, so that what was made before is still found.
     """
 
+    # defer_build: a config's validator is made when it is first needed, not for each kind at each start.
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False, defer_build=True
+    )
     added: ClassVar[tuple[str, ...]] = ()
 
     def deciding(self) -> dict[str, Any]:
@@ -51,11 +55,6 @@ class StageConfig(BaseModel):
         fields = type(self).model_fields
         unmoved = {name for name in self.added if getattr(self, name) == fields[name].get_default()}
         return self.model_dump(mode="json", exclude=unmoved)
-
-    # defer_build: a config's validator is made when it is first needed, not for each kind at each start.
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False, defer_build=True
-    )
 
 
 @dataclass(frozen=True, slots=True)

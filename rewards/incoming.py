@@ -20,7 +20,7 @@ class Incoming:
         for end in (self.wake, self._write):
             os.set_blocking(end, False)
             weakref.finalize(self, os.close, end)
-        self._ended = self._stopped = False
+        self._ended = self.stopped = False
 
     @classmethod
     def of(cls, tasks: Iterable[Any]) -> Self:
@@ -35,10 +35,6 @@ class Incoming:
         """Whether further tasks may come, or are here and not taken."""
         return not self._ended or not self._queue.empty()
 
-    @property
-    def stopped(self) -> bool:
-        return self._stopped
-
     def add(self, *tasks: Any) -> None:
         assert not self._ended, "no task comes after the end"
         for task in tasks:
@@ -52,7 +48,7 @@ class Incoming:
 
     def stop(self) -> None:
         """Nobody waits for any of it: what is being worked on is given up."""
-        self._stopped = True
+        self.stopped = True
         self.end()
 
     def take(self) -> list[Any]:
