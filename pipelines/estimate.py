@@ -56,7 +56,7 @@ def estimate(node: Node, work: Work, model: Shape, hardware: Hardware, assume: A
         memory = trainer_memory(
             model,
             int(tokens),
-            reference=getattr(config, "beta", 0) > 0,
+            reference=getattr(config, "beta", 0) > 0 or getattr(config, "rehearsal", "") == "logits",
             recompute=recompute,
             half=half,
             lora_rank=getattr(config, "lora_rank", 0),

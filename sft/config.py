@@ -34,6 +34,10 @@ class SftSettings(BaseModel):
         "off", description="bfd fills rows of max_length tokens, best with flash attention; off sorts a batch by length"
     )
     template: Literal["chat", "plain"] = Field("chat", description="chat: the tokenizer's template; plain: no turns")
+    rehearsal: Literal["tokens", "logits"] = Field(
+        "tokens",
+        description="texts without turns (`raw`): learn their tokens, or hold the distribution that the model had",
+    )
     lora_rank: int = Field(0, ge=0, description="train a LoRA adapter of this rank (docs/lora.md); 0 = all weights")
     lora_alpha: float = Field(32.0, gt=0, description="the adapter counts lora_alpha / lora_rank")
     lora_targets: Targets = Field(
@@ -64,6 +68,8 @@ class SftSettings(BaseModel):
     def _divides(self) -> Self:
         if self.micro_batch and self.batch % self.micro_batch:
             raise ValueError(f"micro_batch {self.micro_batch} does not divide batch {self.batch}")
+        if self.rehearsal == "logits" and self.packing != "off":
+            raise ValueError("rehearsal: logits needs its texts apart from the chats: packing: off")
         if self.lora_rank and self.policy.kind == "aux":
             raise ValueError(f"router: {self.policy} trains the routers, with lora_rank only the adapter: use frozen")
         return self

@@ -16,10 +16,12 @@ class SampleError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """Token rows ready to train on. `input_ids[i]` and `labels[i]` have the same length; prompt labels are -100."""
+    """Token rows ready to train on. `input_ids[i]` and `labels[i]` have the same length; prompt labels are -100.
+    `raw[i]`: a text without turns."""
 
     input_ids: list[list[int]]
     labels: list[list[int]]
+    raw: list[bool]
     too_long: int
     n_completion_tokens: int
 
@@ -34,21 +36,26 @@ def encode(tokenizer: Any, rows: Sequence[Mapping[str, Any]], *, max_length: int
     from models.chat import ChatError, render_sample, samples_of
 
     try:
-        pairs = [render_sample(tokenizer, sample, template) for row in rows for sample in samples_of(row)]
+        pairs = [
+            (*render_sample(tokenizer, sample, template), sample.get("raw") is True)
+            for row in rows
+            for sample in samples_of(row)
+        ]
     except ChatError as error:
         raise SampleError(f"sft: {error}") from error
-    kept = [(prompt, completion) for prompt, completion in pairs if len(prompt) + len(completion) <= max_length]
+    kept = [(prompt, completion, raw) for prompt, completion, raw in pairs if len(prompt + completion) <= max_length]
     if not kept:
-        shortest = min((len(p) + len(c) for p, c in pairs), default=0)
+        shortest = min((len(p) + len(c) for p, c, _ in pairs), default=0)
         raise SampleError(
             f"sft: none of the {len(pairs)} samples is at most {max_length} tokens long (the shortest has {shortest}): "
             "raise max_length, within what the model can hold, or give other samples"
         )
     return Encoded(
-        input_ids=[prompt + completion for prompt, completion in kept],
-        labels=[[IGNORE] * len(prompt) + completion for prompt, completion in kept],
+        input_ids=[prompt + completion for prompt, completion, _ in kept],
+        labels=[[IGNORE] * len(prompt) + completion for prompt, completion, _ in kept],
+        raw=[raw for _, _, raw in kept],
         too_long=len(pairs) - len(kept),
-        n_completion_tokens=sum(len(completion) for _, completion in kept),
+        n_completion_tokens=sum(len(completion) for _, completion, _ in kept),
     )
 
 

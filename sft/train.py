@@ -27,10 +27,28 @@ from sft.arguments import trainer_arguments
 from sft.config import SftSettings
 from sft.data import Encoded, RandomBatches, encode
 from sft.progress import Bar, Log
+from sft.rehearsal import HELD, held_divergence, marking
 
 
 class Trainer(WholeCheckpoints, SFTTrainer):
     """`SFTTrainer` that resumes a Mixture-of-Experts whole and draws random batches, each sorted by length."""
+
+    before: Any = None  # the model that training began with, where texts are held to it
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        held = inputs.pop(HELD, None)
+        if self.before is None or held is None or not held.any():
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        assert num_items_in_batch is not None and not return_outputs
+        total, n = held_divergence(model, self.before, {name: rows[held] for name, rows in inputs.items()})
+        self._metrics["train"]["rehearsal"].append(total.item() / max(n, 1))
+        loss = total / num_items_in_batch
+        if held.all():
+            return loss
+        rest = {name: rows[~held] for name, rows in inputs.items()}
+        return loss + super().compute_loss(model, rest, num_items_in_batch=num_items_in_batch)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any | None = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
@@ -102,7 +120,9 @@ def train_sft(
     data = encode(tokenizer, rows, max_length=limit, template=config.template)
     router = RouterCallback(config.policy, model)
     reporter = Reporter(log, progress)
-    trainer = build_trainer(model, tokenizer, data, config, scratch, seed, limit, [router, reporter])
+    holds = config.rehearsal == "logits" and any(data.raw)
+    before = load_model(model_path).requires_grad_(False).eval() if holds else None
+    trainer = build_trainer(model, tokenizer, data, config, scratch, seed, limit, [router, reporter], before)
     if start is not None:
         reporter.lines = resumed(step_of(start))
     with quiet():
@@ -129,8 +149,10 @@ def build_trainer(
     seed: int,
     max_length: int,
     callbacks: list[TrainerCallback],
+    before: Any = None,
 ) -> Trainer:
-    """The trainer over ready token rows: TRL neither renders nor masks anything."""
+    """The trainer over ready token rows: TRL neither renders nor masks anything. `before`: the model that raw texts are
+    held to, where they are not learnt like all else."""
     packing = config.packing == "bfd"
     args = SFTConfig(
         **trainer_arguments(config, scratch, seed),
@@ -139,14 +161,18 @@ def build_trainer(
         packing=packing,
         max_length=max_length,
         dataset_kwargs=None if packing else {"skip_prepare_dataset": True},
+        remove_unused_columns=before is None,
     )
+    columns = {"input_ids": data.input_ids, "labels": data.labels}
     trainer = Trainer(
         model=model,
         args=args,
-        train_dataset=Dataset.from_dict({"input_ids": data.input_ids, "labels": data.labels}),
+        train_dataset=Dataset.from_dict(columns if before is None else {**columns, HELD: data.raw}),
         processing_class=tokenizer,
         callbacks=callbacks,
     )
+    if before is not None:
+        trainer.before, trainer.data_collator = before, marking(trainer.data_collator)
     from transformers.trainer_callback import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)

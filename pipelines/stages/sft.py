@@ -11,6 +11,8 @@ from sft.config import SftSettings
 class SftConfig(SftSettings, StageConfig):
     """Supervised fine-tuning. The loss sees completions only."""
 
+    added = ("rehearsal",)
+
 
 @stage(version=4, summary="supervised fine-tuning on chat samples")
 def sft(ctx: Context, config: SftConfig, *, model: Model, samples: list[Samples]) -> Model:
