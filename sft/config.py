@@ -38,6 +38,7 @@ class SftSettings(BaseModel):
         "tokens",
         description="texts without turns (`raw`): learn their tokens, or hold the distribution that the model had",
     )
+    rehearsal_weight: float = Field(1.0, gt=0, description="with rehearsal: logits, what a held token counts")
     lora_rank: int = Field(0, ge=0, description="train a LoRA adapter of this rank (docs/lora.md); 0 = all weights")
     lora_alpha: float = Field(32.0, gt=0, description="the adapter counts lora_alpha / lora_rank")
     lora_targets: Targets = Field(

@@ -34,6 +34,7 @@ class Trainer(WholeCheckpoints, SFTTrainer):
     """`SFTTrainer` that resumes a Mixture-of-Experts whole and draws random batches, each sorted by length."""
 
     before: Any = None  # the model that training began with, where texts are held to it
+    weight = 1.0  # what a held token counts beside a learnt one
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -44,7 +45,7 @@ class Trainer(WholeCheckpoints, SFTTrainer):
         assert num_items_in_batch is not None and not return_outputs
         total, n = held_divergence(model, self.before, {name: rows[held] for name, rows in inputs.items()})
         self._metrics["train"]["rehearsal"].append(total.item() / max(n, 1))
-        loss = total / num_items_in_batch
+        loss = self.weight * total / num_items_in_batch
         if held.all():
             return loss
         rest = {name: rows[~held] for name, rows in inputs.items()}
@@ -172,7 +173,8 @@ def build_trainer(
         callbacks=callbacks,
     )
     if before is not None:
-        trainer.before, trainer.data_collator = before, marking(trainer.data_collator)
+        trainer.before, trainer.weight = before, config.rehearsal_weight
+        trainer.data_collator = marking(trainer.data_collator)
     from transformers.trainer_callback import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)

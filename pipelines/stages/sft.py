@@ -11,7 +11,7 @@ from sft.config import SftSettings
 class SftConfig(SftSettings, StageConfig):
     """Supervised fine-tuning. The loss sees completions only."""
 
-    added = ("rehearsal",)
+    added = ("rehearsal", "rehearsal_weight")
 
 
 @stage(version=4, summary="supervised fine-tuning on chat samples")

@@ -68,6 +68,26 @@ def test_texts_alone_move_nothing(tiny_model: Path, tmp_path: Path) -> None:
     assert norms[0] > 0.1 and norms[1] < 1e-4 * norms[0]
 
 
+def test_a_held_token_counts_as_much_as_is_told(tiny_model: Path, tmp_path: Path) -> None:
+    import torch
+
+    from models.checkpoint import load_model, load_tokenizer
+    from sft.data import encode
+    from sft.train import build_trainer
+
+    model, other, tokenizer = load_model(tiny_model), load_model(tiny_model).eval(), load_tokenizer(tiny_model)
+    with torch.no_grad():
+        other.lm_head.weight.mul_(3)
+    data = encode(tokenizer, TEXTS, max_length=100)
+    losses = []
+    for weight in (1.0, 3.0):
+        config = SftSettings(batch=8, save_every=0, rehearsal_weight=weight)
+        trainer = build_trainer(model, tokenizer, data, config, tmp_path, 0, 100, [], other)
+        batch = next(iter(trainer.get_train_dataloader()))
+        losses.append(float(trainer.compute_loss(model, dict(batch), num_items_in_batch=torch.tensor(10))))
+    assert losses[1] == pytest.approx(3 * losses[0]) and losses[0] > 0.01
+
+
 def test_the_loss_is_that_of_the_whole_batch_however_it_is_cut(tiny_model: Path, tmp_path: Path) -> None:
     """Chats and texts that share a pass, and passes of one kind alone, weigh the same."""
     logged = []
@@ -150,5 +170,5 @@ def test_packed_rows_cannot_be_held() -> None:
 def test_what_was_trained_before_the_setting_came_is_still_found() -> None:
     from pipelines.stages.sft import SftConfig
 
-    assert "rehearsal" not in SftConfig().deciding()
+    assert not {"rehearsal", "rehearsal_weight"} & SftConfig().deciding().keys()
     assert SftConfig(rehearsal="logits").deciding()["rehearsal"] == "logits"
