@@ -7,9 +7,9 @@
     .venv/bin/python benchmarks/grpo_step.py --dense --large --prompts 8 --group 8 --length 256   # on a GPU
 
 `whole` runs each prompt for every sample (`share_prompts: false`), `late` grades when all is drawn, `overlap` draws the
-next batch meanwhile. Steps 1, 2 of each turn are left out of the times. TRL cannot sync a MoE into vLLM on a CPU at
-all, and a dense model only while vLLM keeps its linear weights unpacked: the child `trl-vllm` makes it do so, a favour
-that users do not get.
+next batch meanwhile, `pair` has two engine processes, `servers` two servers. Steps 1, 2 of each turn are left out of
+the times. TRL cannot sync a MoE into vLLM on a CPU at all, and a dense model only while vLLM keeps its linear weights
+unpacked: the child `trl-vllm` makes it do so, a favour that users do not get.
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ PHASES = ("sync", "canary", "generate", "score", "train")
 
 WAYS: dict[str, dict[str, Any]] = {
     "ours": {}, "late": {}, "whole": {"share_prompts": False}, "overlap": {"overlap": True},
+    "pair": {"replicas": 2}, "pair-overlap": {"replicas": 2, "overlap": True},
+    "servers": {"engine": "server", "replicas": 2},
 }  # fmt: skip
 """Settings of our trainer that are compared, by name."""
 

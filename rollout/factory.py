@@ -51,6 +51,14 @@ def make_engine(
         from rollout.server_engine import ServerEngine
 
         return ServerEngine(model_path, options, replicas=replicas, urls=server_urls, stall_s=stall_seconds, seed=seed)
+    if replicas > 1:
+        import torch
+
+        from rollout.parallel_engine import EngineFailure, ParallelEngine
+
+        if torch.cuda.is_available():
+            raise EngineFailure(f"replicas {replicas}: engine: vllm is one process on a GPU: use engine: server")
+        return ParallelEngine(model_path, options, replicas=replicas, seed=seed)
     return VllmEngine(model_path, options, seed=seed)
 
 

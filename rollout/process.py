@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[1]
+SHARED_MEMORY = Path("/dev/shm")
 EXPANDED = "VLLM_MLA_DISABLE"  # the variable that makes vLLM expand latent attention to plain attention
 
 
@@ -71,3 +75,16 @@ def quiet_stderr() -> Iterator[None]:
             sys.stderr.flush()
             os.dup2(kept, 2)
             os.close(kept)
+
+
+def share_of_cores(count: int) -> int:
+    """Threads for each of `count` processes that work at once; what the user set is for one process alone."""
+    cores, wanted = len(os.sched_getaffinity(0)), os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, min(int(wanted) if wanted.isdigit() else cores, cores // count))
+
+
+def run_folder(model_bytes: int) -> Path:
+    """A folder for this run's weights, sockets and logs that only this user can enter; in memory where they fit twice
+    (a checkpoint in bfloat16 is synced in float32), else among the temporary files."""
+    room = SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free > 2.2 * model_bytes
+    return Path(tempfile.mkdtemp(prefix="r1-server-", dir=SHARED_MEMORY if room else None))

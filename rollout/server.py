@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rollout.process import EXPANDED
+from rollout.process import EXPANDED, ROOT, share_of_cores
 
 HOST = "127.0.0.1"
 KEY_VARIABLE = "VLLM_API_KEY"
@@ -25,7 +25,6 @@ LOCK = "rollout.server_key.RequireKey"
 # of a package `vllm`.
 SERVE = "vllm.entrypoints.launchers.api_server.entry"
 GUARD = Path(__file__).with_name("server_guard.py")
-ROOT = Path(__file__).resolve().parents[1]
 
 
 class EngineFailure(RuntimeError):
@@ -95,7 +94,7 @@ class Server:
         """Why the server cannot answer any more; None while its process lives."""
         if self._guard is not None and self._guard.poll() is None:
             return None
-        return f"its process ended{_last_words(self.log)}"
+        return f"its process ended{last_words(self.log)}"
 
     def stop(self) -> None:
         """Kill all processes of the server. A rollout server has nothing to put in order."""
@@ -172,7 +171,7 @@ def server_environment(folder: Path, key: str, share: tuple[int, int]) -> dict[s
         return env
     # One process less per server, no pinning of all servers to the same cores, no compilation of vLLM's rank helper.
     env |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "TORCHDYNAMO_DISABLE": "1"}
-    env.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // count)))
+    env["OMP_NUM_THREADS"] = str(share_of_cores(count))
     return env
 
 
@@ -190,7 +189,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _last_words(log: Path) -> str:
+def last_words(log: Path) -> str:
     """`: ` and the last line of a server's log that speaks of an error, if there is one."""
     lines = log.read_text(errors="replace").splitlines() if log.exists() else []
     told = [line.strip() for line in lines if "Error" in line or "error:" in line]

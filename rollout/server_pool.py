@@ -12,16 +12,14 @@ import os
 import resource
 import secrets
 import shutil
-import tempfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rollout.process import set_vllm_environment
+from rollout.process import run_folder, set_vllm_environment
 from rollout.server import KEY_VARIABLE, EngineFailure, Joined, Server
 from rollout.server_client import Body, Replica, ReplicaDown
 
-SHARED_MEMORY = Path("/dev/shm")
 Work = Callable[[Any, Replica], Awaitable[Any]]
 
 
@@ -39,7 +37,7 @@ class ServerPool:
         self.restarts, self._arguments = 0, arguments
         self._model_files = sorted(Path(arguments["model"]).glob("*.safetensors"))
         self._bytes = sum(file.stat().st_size for file in self._model_files)
-        self._folder = _run_folder(self._bytes)
+        self._folder = run_folder(self._bytes)
         self._closed = False
         key = os.environ.get(KEY_VARIABLE, "") if urls else secrets.token_urlsafe(32)
         servers: list[Server | Joined] = [Joined(url.rstrip("/"), key) for url in urls]
@@ -140,10 +138,3 @@ class ServerPool:
         for replica in self._replicas:
             replica.server.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def _run_folder(model_bytes: int) -> Path:
-    """A folder for this run's weights, sockets and logs that only this user can enter; in memory where they fit twice
-    (a checkpoint in bfloat16 is synced in float32), else among the temporary files."""
-    room = SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free > 2.2 * model_bytes
-    return Path(tempfile.mkdtemp(prefix="r1-server-", dir=SHARED_MEMORY if room else None))

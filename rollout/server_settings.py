@@ -1,14 +1,24 @@
-"""The knobs of `engine: server`, shared by the stages that draw rollouts. Import costs nothing: no torch, no vLLM."""
+"""The knobs of `engine: server` and of several engines, shared by the stages that draw rollouts.
+
+Import costs nothing: no torch, no vLLM.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator, Sequence
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import Field
 
-Replicas = Annotated[int, Field(ge=1, description="engine: server: `vllm serve` processes to start")]
+Replicas = Annotated[
+    int,
+    Field(
+        ge=1,
+        description="engine processes: `vllm serve` (engine: server), or vLLM alone (engine: vllm, on a CPU)",
+    ),
+]
 ServerUrls = Annotated[
     tuple[str, ...],
     Field(description="engine: server: join these running servers of this machine instead (http://127.0.0.1:8000)"),
@@ -20,9 +30,10 @@ StallSeconds = Annotated[
 
 def server_faults(engine: str, replicas: int, urls: Sequence[str]) -> Iterator[str]:
     """Server knobs that cannot hold together, each in one line: what is wrong and what to do."""
-    if engine != "server" and (replicas > 1 or urls):
-        knob = "server_urls" if urls else f"replicas {replicas}"
-        yield f"{knob}: engine: {engine} has no servers: use engine: server or drop it"
+    if engine != "server" and urls:
+        yield f"server_urls: engine: {engine} has no servers: use engine: server or drop it"
+    if replicas > 1 and (engine == "transformers" or (engine == "auto" and importlib.util.find_spec("vllm") is None)):
+        yield f"replicas {replicas}: engine: transformers is one process: use engine: vllm or drop it"
     if urls and replicas > 1:
         yield f"replicas {replicas}: the servers of server_urls are the replicas: drop one of the two"
     if len(set(urls)) < len(urls):

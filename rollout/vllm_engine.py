@@ -65,28 +65,41 @@ class VllmEngine:
 
         A sequence ends at the model's end tokens or at `params.stop_ids`; the end token is part of the completion.
         """
+        prompts = [ids for ids in prompts_ids for _ in range(n)]
+        seeds = [None if params.seed is None else request_seed(params.seed, i) for i in range(len(prompts))]
+        rollouts = self.draw(prompts, seeds, params, each=each)
+        return [rollouts[i : i + n] for i in range(0, len(rollouts), n)]
+
+    def draw(
+        self,
+        prompts_ids: Sequence[Sequence[int]],
+        seeds: Sequence[int | None],
+        params: SamplingParams,
+        *,
+        each: Each | None = None,
+    ) -> list[Rollout]:
+        """One rollout for each prompt, with a seed of its own in place of that of `params`."""
         import vllm
 
-        prompts = [vllm.TokensPrompt(prompt_token_ids=list(ids)) for ids in prompts_ids for _ in range(n)]
+        prompts = [vllm.TokensPrompt(prompt_token_ids=list(ids)) for ids in prompts_ids]
         requests = [
             vllm.SamplingParams(
                 temperature=params.temperature,
                 top_p=params.top_p,
                 max_tokens=params.max_tokens,
-                seed=None if params.seed is None else request_seed(params.seed, i),
+                seed=seed,
                 stop_token_ids=sorted({*self.eos_ids, *params.stop_ids}),
                 logprobs=0,
                 flat_logprobs=True,
                 detokenize=False,
             )
-            for i in range(len(prompts))
+            for seed in seeds
         ]
         if not _on_gpu():  # what an earlier call has left must not decide how this one rounds
             self._forget()
         outputs = self._run(prompts, requests, each and (lambda place, output: each(place, _rollout(output, {}))))
         routes = by_request(self._llm.collective_rpc("r1_take_routes")[0]) if self._records else {}
-        rollouts = [_rollout(output, routes) for output in outputs]
-        return [rollouts[i : i + n] for i in range(0, len(rollouts), n)]
+        return [_rollout(output, routes) for output in outputs]
 
     def sync(self, model: Any) -> None:
         """Take over all weights and buffers of `model`; cached prefixes of the old weights are dropped. Wakes."""
@@ -97,6 +110,12 @@ class VllmEngine:
             if self._asleep:
                 self._llm.wake_up(tags=["kv_cache"])
                 self._asleep = False
+        self._forget()
+
+    def load(self, files: Sequence[str], version: str) -> None:
+        """`sync` with safetensors files of this machine, in checkpoint format."""
+        with process_state_kept():
+            self._llm.collective_rpc("r1_load_files", args=(list(files), version))
         self._forget()
 
     def sleep(self) -> None:
@@ -211,9 +230,10 @@ def llm_arguments(model_path: str, options: VllmOptions, seed: int) -> dict[str,
         }
     if options.kv_cache_gib:
         arguments["kv_cache_memory_bytes"] = int(options.kv_cache_gib * 2**30)
+    expanded = _expands_latent(config, on_gpu)
+    if expanded:
+        os.environ[EXPANDED] = "1"  # read by vLLM here and, inherited, in a server
     if on_gpu:
-        if not _prefills_latent(config):
-            os.environ[EXPANDED] = "1"  # read by vLLM here and, inherited, in a server
         arguments["gpu_memory_utilization"] = options.gpu_memory
         if not options.eager:  # graphs of the decoding steps are most of the gain and want no compilation
             arguments["compilation_config"] = {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY"}
@@ -229,7 +249,7 @@ def llm_arguments(model_path: str, options: VllmOptions, seed: int) -> dict[str,
     arguments["max_num_batched_tokens"] = max(4096, options.max_model_len)
     # vLLM's CPU rotary kernel rotates MLA's 3-D queries by wrong positions (docs/upstream/); the native path is right.
     arguments["compilation_config"] = {"custom_ops": ["none"]}
-    mla = bool(getattr(config, "kv_lora_rank", None))
+    mla = bool(getattr(config, "kv_lora_rank", None)) and not expanded
     # A group reads its prompt once. vLLM's blocks of 128 tokens on a CPU would seldom be full; its kernels take 32. Not
     # where routes are wanted, for of a cached token there are none.
     kinds = set(getattr(config.get_text_config(), "layer_types", None) or ("full_attention",))
@@ -246,18 +266,30 @@ LATENT_SHAPES = ((128, 64, 128), (192, 64, 256), (64, 64, 128))
 """(qk_nope, qk_rope, v) head sizes of MLA for which vLLM 0.31 has a prefill kernel on every GPU: DeepSeek's own."""
 
 
-def _prefills_latent(config: Any) -> bool:
-    """Whether vLLM can run this model's latent attention on a GPU; else it must expand it to plain attention."""
+def _expands_latent(config: Any, on_gpu: bool) -> bool:
+    """Whether latent attention (MLA) runs as plain attention, over the keys and values that it stands for.
+
+    On a GPU where vLLM 0.31 has no kernel. On a CPU, whose MLA it calls a reference and which reads a prompt again for
+    each of its samples, where the cache grows to twice its size at most: with the few heads of a tiny model.
+    """
     if not getattr(config, "kv_lora_rank", None):
-        return True
-    return (config.qk_nope_head_dim, config.qk_rope_head_dim, config.v_head_dim) in LATENT_SHAPES
+        return False
+    if on_gpu:
+        return (config.qk_nope_head_dim, config.qk_rope_head_dim, config.v_head_dim) not in LATENT_SHAPES
+    return _plain_width(config) <= 2 * (config.kv_lora_rank + config.qk_rope_head_dim)
+
+
+def _plain_width(config: Any) -> int:
+    """Numbers that expanded latent attention caches for a token in one layer; vLLM pads values to the size of keys."""
+    return int(2 * config.num_attention_heads * (config.qk_nope_head_dim + config.qk_rope_head_dim))
 
 
 def _kv_cache_bytes(config: Any, options: VllmOptions, dtype: str) -> int:
     """Room for all sequences at full length, in blocks of 128 tokens at most; at most 4 GiB."""
     config = config.get_text_config()
     if getattr(config, "kv_lora_rank", None):
-        width = config.kv_lora_rank + config.qk_rope_head_dim
+        expanded = _expands_latent(config, on_gpu=False)
+        width = _plain_width(config) if expanded else config.kv_lora_rank + config.qk_rope_head_dim
     else:
         head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         width = 2 * head * (getattr(config, "num_key_value_heads", None) or config.num_attention_heads)

@@ -156,15 +156,19 @@ def test_more_prompt_tokens_than_one_batch_holds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "prefills"), [((128, 64, 128), True), ((16, 64, 16), False), (None, True)], ids=["r1", "tiny", "no mla"]
+    ("shape", "heads", "on_gpu", "on_cpu"),
+    [((128, 64, 128), 128, False, False), ((16, 64, 16), 4, True, True), (None, 4, False, False)],
+    ids=["r1", "tiny", "no mla"],
 )
-def test_latent_attention_that_a_gpu_cannot_prefill_is_told_apart(
-    shape: tuple[int, int, int] | None, prefills: bool
+def test_latent_attention_is_expanded_where_a_gpu_has_no_kernel_and_a_cpu_room(
+    shape: tuple[int, int, int] | None, heads: int, on_gpu: bool, on_cpu: bool
 ) -> None:
+    """R1 caches 576 numbers a token and layer and 49,152 expanded; the tiny base 576 and 640."""
     from types import SimpleNamespace
 
-    from rollout.vllm_engine import _prefills_latent
+    from rollout.vllm_engine import _expands_latent
 
     names = ("qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
-    config = SimpleNamespace(kv_lora_rank=512, **dict(zip(names, shape, strict=True))) if shape else SimpleNamespace()
-    assert _prefills_latent(config) is prefills
+    sizes = {"kv_lora_rank": 512, **dict(zip(names, shape, strict=True))} if shape else {}
+    config = SimpleNamespace(num_attention_heads=heads, **sizes)
+    assert (_expands_latent(config, on_gpu=True), _expands_latent(config, on_gpu=False)) == (on_gpu, on_cpu)

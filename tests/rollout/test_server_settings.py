@@ -16,7 +16,7 @@ from rollout.server_key import RequireKey
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"replicas": 2}, "replicas 2: engine: auto has no servers"),
+        ({"replicas": 2, "engine": "transformers"}, "replicas 2: engine: transformers is one process"),
         ({"engine": "vllm", "server_urls": ["http://127.0.0.1:8000"]}, "server_urls: engine: vllm has no servers"),
         ({"engine": "server", "replicas": 2, "server_urls": ["http://127.0.0.1:8000"]}, "drop one of the two"),
         ({"engine": "server", "server_urls": ["http://127.0.0.1:1", "http://127.0.0.1:1"]}, "named twice"),
