@@ -4,6 +4,7 @@
     .venv/bin/python benchmarks/grpo_step.py --dense          # a dense model, TRL generating with vLLM
     .venv/bin/python benchmarks/grpo_step.py --steps 24 --turns 1 --seeds 0 1 2   # learning curves
     .venv/bin/python benchmarks/grpo_step.py --ours ours whole overlap --threads 2   # against our own other ways
+    .venv/bin/python benchmarks/grpo_step.py --ours pair --threads 1 --trl-threads 2   # each at its best
     .venv/bin/python benchmarks/grpo_step.py --dense --large --prompts 8 --group 8 --length 256   # on a GPU
 
 `whole` runs each prompt for every sample (`share_prompts: false`), `late` grades when all is drawn, `overlap` draws the
@@ -245,7 +246,8 @@ def turn(name: str, model: str, rows: Path, options: argparse.Namespace, seed: i
         *("--prompts", str(options.prompts), "--group", str(options.group)),
         *(["--dense"] if options.dense else []),
     ]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
+    threads = options.trl_threads or options.threads if name.startswith("trl") else options.threads
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     done = subprocess.run(
         [sys.executable, __file__, *flags], capture_output=True, text=True, check=False, cwd=ROOT, env=environment
     )
@@ -297,6 +299,7 @@ def main() -> None:
     parser.add_argument("--cold", help="a model folder for the MoE, instead of a cold start made now")
     parser.add_argument("--ours", nargs="+", choices=tuple(WAYS), default=["ours"], help="ways of ours to compare")
     parser.add_argument("--threads", type=int, default=1, help="OMP_NUM_THREADS of every trainer")
+    parser.add_argument("--trl-threads", type=int, help="other than --threads, where TRL gains from more")
     parser.add_argument("--child", choices=(*WAYS, "trl", "trl-vllm"), help=argparse.SUPPRESS)
     for hidden in ("--model", "--rows"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)

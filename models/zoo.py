@@ -45,6 +45,8 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     | {"topk_method": "noaux_tc", "scoring_func": "sigmoid"},
     "deepseek_v2": _MLA
     | {
+        "num_attention_heads": 8,  # enough for vLLM to keep its attention latent, which of four heads it expands
+        "num_key_value_heads": 8,
         "n_shared_experts": 2,
         "n_group": 4,
         "topk_group": 2,
