@@ -178,7 +178,7 @@ def server_environment(folder: Path, key: str, share: tuple[int, int]) -> dict[s
 def join_command(arguments: Mapping[str, Any], port: int = 8000) -> str:
     """The shell command that starts a server which a run with these settings can join."""
     names = ["VLLM_SERVER_DEV_MODE=1", f"{KEY_VARIABLE}=...", f"PYTHONPATH={shlex.quote(str(ROOT))}"]
-    if os.environ.get(EXPANDED):
+    if os.environ.get(EXPANDED) == "1":
         names.insert(0, f"{EXPANDED}=1")
     return " ".join([*names, f"python -m {SERVE}", *map(shlex.quote, serve_flags(arguments, port))])
 

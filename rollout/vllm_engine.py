@@ -231,8 +231,7 @@ def llm_arguments(model_path: str, options: VllmOptions, seed: int) -> dict[str,
     if options.kv_cache_gib:
         arguments["kv_cache_memory_bytes"] = int(options.kv_cache_gib * 2**30)
     expanded = _expands_latent(config, on_gpu)
-    if expanded:
-        os.environ[EXPANDED] = "1"  # read by vLLM here and, inherited, in a server
+    os.environ[EXPANDED] = str(int(expanded))  # read by vLLM here and, inherited, in a server
     if on_gpu:
         arguments["gpu_memory_utilization"] = options.gpu_memory
         if not options.eager:  # graphs of the decoding steps are most of the gain and want no compilation
