@@ -57,6 +57,13 @@ def test_they_draw_what_one_engine_draws(pair: ParallelEngine) -> None:
     assert [told[i] for i in range(12)] == [rollout for group in groups for rollout in group]
 
 
+def test_fewer_prompts_than_processes(pair: ParallelEngine) -> None:
+    [group] = pair.generate(PROMPTS[:1], PARAMS, 4)
+    among = pair.generate(PROMPTS, PARAMS, 4)[0]  # log-probs may differ in their last bits
+    assert [rollout.completion_ids for rollout in group] == [rollout.completion_ids for rollout in among]
+    assert pair.generate([], PARAMS, 4) == []
+
+
 def test_every_process_takes_the_weights_of_a_sync(pair: ParallelEngine) -> None:
     from models.checkpoint import load_model
     from models.zoo import update_all_tensors
