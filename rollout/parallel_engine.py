@@ -17,7 +17,7 @@ from multiprocessing import Pipe, connection
 from pathlib import Path
 from typing import Any
 
-from rollout.process import ROOT, run_folder, share_of_cores
+from rollout.process import python_path, run_folder, share_of_cores
 from rollout.requests import request_seed
 from rollout.server import EngineFailure, last_words
 from rollout.types import Each, Rollout, SamplingParams
@@ -35,7 +35,6 @@ class EngineProcess:
         self.name = f"engine process {number + 1} of {count}"
         self._log = folder / f"engine-{number + 1}.log"
         self.pipe, theirs = Pipe()
-        paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "rollout.engine_process", str(theirs.fileno())],
@@ -43,7 +42,7 @@ class EngineProcess:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 pass_fds=[theirs.fileno()],
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": str(share_of_cores(count))},
+                env={**os.environ, "PYTHONPATH": python_path(), "OMP_NUM_THREADS": str(share_of_cores(count))},
             )
         theirs.close()
 

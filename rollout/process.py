@@ -77,6 +77,11 @@ def quiet_stderr() -> Iterator[None]:
             os.close(kept)
 
 
+def python_path() -> str:
+    """PYTHONPATH for a process of ours that imports r1."""
+    return os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
 def share_of_cores(count: int) -> int:
     """Threads for each of `count` processes that work at once; what the user set is for one process alone."""
     cores, wanted = len(os.sched_getaffinity(0)), os.environ.get("OMP_NUM_THREADS", "")

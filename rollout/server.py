@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rollout.process import EXPANDED, ROOT, share_of_cores
+from rollout.process import EXPANDED, ROOT, python_path, share_of_cores
 
 HOST = "127.0.0.1"
 KEY_VARIABLE = "VLLM_API_KEY"
@@ -152,10 +152,9 @@ def serve_flags(arguments: Mapping[str, Any], port: int) -> list[str]:
 def server_environment(folder: Path, key: str, share: tuple[int, int]) -> dict[str, str]:
     """The environment of replica `share[0]` of `share[1]`. The key is in no command line, where everybody reads it."""
     number, count = share
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     env = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join(paths),
+        "PYTHONPATH": python_path(),
         KEY_VARIABLE: key,
         "VLLM_SERVER_DEV_MODE": "1",
         "VLLM_HOST_IP": HOST,  # torch's rendezvous port wants no key: no other machine must reach it

@@ -179,7 +179,8 @@ def test_a_joined_server_is_checked_used_and_left_alone(
     with pytest.raises(EngineFailure, match="wants its key: put it into the variable VLLM_API_KEY"):
         ServerEngine(policy_path, options, urls=urls)
     monkeypatch.setenv("VLLM_API_KEY", pair._replicas[0].server.key)
-    with pytest.raises(EngineFailure, match=r"has dtype float32, not bfloat16; start it so: VLLM_MLA_DISABLE=1 .*"):
+    command = "VLLM_MLA_DISABLE=1 VLLM_SERVER_DEV_MODE=1 .*"
+    with pytest.raises(EngineFailure, match=f"has dtype float32, not bfloat16; start it so: {command}"):
         ServerEngine(policy_path, VllmOptions(**SIZES, dtype="bfloat16"), urls=urls)
     joined = ServerEngine(policy_path, options, urls=urls)
     assert_same(joined.generate(PROMPTS, params, 2), expected)

@@ -34,6 +34,7 @@ def test_knobs_that_cannot_hold_together(settings: dict[str, Any], message: str)
 def test_knobs_that_can() -> None:
     urls = ("http://127.0.0.1:8000", "http://localhost:8001/", "http://[::1]:8002")
     assert GrpoSettings(engine="server", server_urls=urls).server_urls == urls
+    assert GrpoSettings(engine="vllm", replicas=2).replicas == 2
     assert GrpoSettings(engine="server", replicas=4, temperature=0.7, correction="token_mask").comparable
 
 
