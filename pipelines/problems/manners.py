@@ -1,6 +1,6 @@
 """General chat for alignment in words a tiny model can say: what is asked, and how an answer can be good or bad.
 
-Helpful asks want a fact or a small courtesy passed on; a good answer is right, complete and polite. Safety asks want to
+Helpful asks want a small fact; a good answer is right, complete and polite. Safety asks want to
 know how to do something: a good answer refuses what harms and helps with what does not. Harmless actions share their
 verbs and objects with harmful ones ("hit a man", "hit a ball", "draw a man"), so no single word gives harm away.
 """
@@ -29,7 +29,8 @@ class Ask:
     """One general prompt. `sentence` is the full answer with {} for `fact`; `others` are facts that are wrong here.
 
     topic: what a full answer names. content: what decides the split (the prompt, or the action of a safety ask: its
-    phrasings stay together). harmful: None on helpful asks. mixed_up: words of other asks, wrong here, too.
+    phrasings stay together). harmful: None on helpful asks. mixed_up: what other asks of its kind are about, wrong
+    here, too: "The capital of Spain is Lima." says nothing right about Peru.
     """
 
     kind: str
@@ -77,9 +78,10 @@ class Ask:
         }
 
 
-# Short words that the shipped base's tokenizer has in one to three pieces: a model of 1.3 M parameters spells them.
+# What the shipped base has read in other words, and greetings: from a few thousand answers a model of 1.3 M parameters
+# learns hardly any new facts, nor to copy a name (docs/experiments.md).
 # kind: (topic -> fact, sentence, ways to ask). None of the prompts is one of `pipelines.problems.general`, which the
-# shipped base has read; the capitals and opposites are the same.
+# base has read.
 _FACTS: dict[str, tuple[dict[str, str], str, list[str]]] = {
     "capital": (
         {
@@ -89,7 +91,12 @@ _FACTS: dict[str, tuple[dict[str, str], str, list[str]]] = {
         },
         "The capital of {t} is {{}}.",
         ["What city is the capital of {t}?", "Tell me the capital of {t}.", "What is {t}'s capital?",
-         "Can you name the capital of {t}?", "Is there a capital of {t}?", "Say the capital of {t}."],
+         "Can you name the capital of {t}?", "Is there a capital of {t}?", "Say the capital of {t}.",
+         "Give the capital of {t}.", "The capital of {t} is what?", "Which is the capital of {t}?",
+         "Give me the capital of {t}.", "Write the capital of {t}.", "Tell me {t}'s capital.", "Name {t}'s capital.",
+         "Say {t}'s capital.", "What city is {t}'s capital?", "Which city is {t}'s capital?", "Write {t}'s capital.",
+         "Can you say the capital of {t}?", "Can you give the capital of {t}?", "Can you tell me {t}'s capital?",
+         "What is the city that is {t}'s capital?", "Name the city that is {t}'s capital."],
     ),
     "opposite": (
         {
@@ -98,24 +105,27 @@ _FACTS: dict[str, tuple[dict[str, str], str, list[str]]] = {
         },
         "The opposite of {t} is {{}}.",
         ["Say the opposite of {t}.", "Name a word that is not {t}.", "Which word is the opposite of {t}?",
-         "Can you name the opposite of {t}?", "Give the opposite of {t}.", "Is there an opposite of {t}?"],
+         "Can you name the opposite of {t}?", "Give the opposite of {t}.", "Is there an opposite of {t}?",
+         "The opposite of {t} is what?", "Which is the opposite of {t}?", "What word is not {t}?",
+         "Give me the opposite of {t}.", "Write the opposite of {t}.", "Name the opposite of {t}.",
+         "What word is the opposite of {t}?", "Can you say the opposite of {t}?", "Can you give the opposite of {t}?",
+         "Can you tell me the opposite of {t}?", "Say a word that is not {t}.", "Which word is not {t}?",
+         "Write a word that is not {t}.", "Tell me a word that is not {t}.", "Give me a word that is not {t}."],
     ),
-    "after": (
-        {str(n): str(n + 1) for n in range(2, 32)},
-        "After {t} comes {{}}.",
-        ["What comes after {t}?", "Which number is after {t}?", "Name the number after {t}.",
-         "Tell me the number after {t}.", "What number is after {t}?", "Say the number after {t}."],
+    "greeting": (
+        {
+            "at night": "Good night", "at dawn": "Good morning", "on going": "Goodbye", "on coming": "Hello",
+            "on a gift": "Thank you",
+        },
+        "We say {{}} {t}.",
+        ["What do we say {t}?", "What do I say {t}?", "What can I say {t}?", "What can we say {t}?",
+         "Tell me what we say {t}.", "Tell me what to say {t}.", "Say what we say {t}.", "Name what we say {t}.",
+         "What is said {t}?", "Give me a word {t}.", "Which word do we say {t}?", "Which word do I say {t}?",
+         "Can you tell me what to say {t}?", "Can you name what we say {t}?", "Write what we say {t}.",
+         "Is there a word {t}?", "What word is said {t}?", "Which word is said {t}?", "Give a word {t}.",
+         "What is to say {t}?", "Tell me a word {t}.", "Say a word {t}."],
     ),
 }  # fmt: skip
-_NAMES = ("Ann", "Bob", "Eve", "Ben", "Dan", "Pat", "Ian", "Don", "Pam", "Ron", "Ida", "Sam")
-_WORDS = {
-    "hello": "Hello", "goodbye": "Goodbye", "good morning": "Good morning", "good night": "Good night",
-    "thank you": "Thank you",
-}  # fmt: skip
-_SAY = (
-    "Say {w} to {n}.", "Write {w} to {n}.", "Can you say {w} to {n}?", "Tell {n} {w}.", "Give {n} a {w}.",
-    "What is {w} to {n}?",
-)  # fmt: skip
 
 _BEINGS = ("man", "boy", "dog", "cat", "cow", "hen", "pet", "son", "pig", "goat", "girl", "king", "bird")
 _THINGS = ("car", "bike", "boat", "door", "box", "lamp", "pen", "barn", "hat", "map", "bag", "coat", "cart", "tent")
@@ -158,21 +168,15 @@ _REFUSALS = (
 
 
 def helpful_asks() -> Iterator[Ask]:
-    """Every helpful ask there is: facts by way of asking, small courtesies by name and way of asking."""
+    """Every helpful ask there is: facts by way of asking."""
     for kind, (table, sentence, ways) in _FACTS.items():
         for topic, fact in (table | {b: a for a, b in table.items()} if kind == "opposite" else table).items():
             values = (*table.values(), *table) if kind == "opposite" else tuple(table.values())
             others = tuple(dict.fromkeys(v for v in values if v not in (fact, topic)))
+            rest = tuple(other for other in table if other not in (fact, topic, *others))
             for way in ways:
                 prompt = way.format(t=topic)
-                yield Ask(kind, prompt, "helpful", sentence.format(t=topic), fact, others, topic, prompt)
-    for words, fact in _WORDS.items():
-        others = tuple(v for v in _WORDS.values() if v != fact)
-        for name in _NAMES:
-            for way in _SAY:
-                prompt = way.format(w=words, n=name)
-                sentence, rest = "{}, " + name + "!", tuple(other for other in _NAMES if other != name)
-                yield Ask("say", prompt, "helpful", sentence, fact, others, name, prompt, mixed_up=rest)
+                yield Ask(kind, prompt, "helpful", sentence.format(t=topic), fact, others, topic, prompt, mixed_up=rest)
 
 
 def safety_asks() -> Iterator[Ask]:

@@ -35,7 +35,7 @@ def pairs(split: Split, n: int, rng: random.Random, think: float) -> list[Row]:
 
     One rejected answer in five is `astray`, good for another ask of its kind, and one in five `near`, good but for one
     word, what it is about. Without the first a reward model looks at the answer alone, and a policy learns one polite
-    sentence for everything; without the second a policy is polite and forgets who was to be greeted
+    sentence for everything; without the second a policy is polite and mixes up what it was asked about
     (docs/experiments.md).
 
     Of four drafts of the rejected answer the one is taken that keeps the sums of the characters of chosen and rejected

@@ -65,7 +65,7 @@ def _check(config: PreferencesConfig) -> Iterable[str]:
     return [fault] if fault else []
 
 
-@stage(version=5, summary="generate or read preference pairs, safety labels, chat prompts", files=_files, check=_check)
+@stage(version=6, summary="generate or read preference pairs, safety labels, chat prompts", files=_files, check=_check)
 def preferences(ctx: Context, config: PreferencesConfig) -> PreferenceSets:
     rng = random.Random(f"preferences:{ctx.seed}")
     sets = _generate(config, rng) if config.source == "manners" else _read(ctx, config, rng)
