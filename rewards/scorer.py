@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -25,6 +25,7 @@ from rewards.workers import Failure, WorkerPool
 from rollout.types import Sample, Scored
 
 FREE_ERRORS = 8  # a share of a small number of samples would stop the run at the first hiccup
+_PENDING = object()
 SPARE_S = 10.0  # a reward that ends by itself at its `wall_s` can say more than one that is killed
 
 
@@ -126,10 +127,21 @@ class Scorer:
         self.close()
 
 
+@dataclass
+class _Task:
+    """One grade that a worker gives: to a sample and all that equal it in their group, or to a whole group."""
+
+    name: str
+    p: int
+    places: list[tuple[int, Sample]]  # where in the group
+    outcome: Any = _PENDING
+
+
 class Grading:
     """P groups of samples that are graded as they come, in a thread beside the one that adds them; a context manager.
 
-    A sample that is added again, at the same place, takes the place of the earlier one.
+    A sample that is added again, at the same place, takes the place of the earlier one. Equal samples of a group are
+    graded once.
     """
 
     def __init__(
@@ -145,8 +157,9 @@ class Grading:
         self._parts: dict[str, list[list[float | None]]] = {
             name: [[None] * size for size in sizes_P] for name in weights
         }
-        self._tasks = Incoming()
-        self._places: list[tuple[str, int, int | None, list[Sample]]] = []  # of each task: g None = the whole group
+        self._incoming = Incoming()
+        self._tasks: list[_Task] = []
+        self._first: dict[tuple[Any, ...], _Task] = {}  # by reward, group and what the sample is
         self._failed: set[tuple[int, int]] = set()
         self._lock = threading.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="grading")
@@ -156,26 +169,40 @@ class Grading:
         """`(p, g, sample)`: sample g of group p. Raises what `result` would, if that is certain already."""
         if self._work.done():
             self._work.result()
-        tasks: list[tuple[str, Any]] = []
-        for p, g, sample in samples:
-            with self._lock:
+        new: list[_Task] = []
+        with self._lock:
+            for p, g, sample in samples:
                 self._samples_P_G[p][g] = sample
                 self._failed.discard((p, g))
-            for name in [name for name, group in self._groups.items() if not group]:
-                self._places.append((name, p, g, [sample]))
-                tasks.append((name, sample))
-        for p in dict.fromkeys(p for p, _, _ in samples):
-            whole = [sample for sample in self._samples_P_G[p] if sample is not None]
-            for name in [name for name, group in self._groups.items() if group]:
+                new += [task for name, group in self._groups.items() if not group and (task := self._one(name, p, g))]
+            for p in dict.fromkeys(p for p, _, _ in samples):
+                whole = [(g, sample) for g, sample in enumerate(self._samples_P_G[p]) if sample is not None]
                 if len(whole) == len(self._samples_P_G[p]):
-                    self._places.append((name, p, None, whole))
-                    tasks.append((name, whole))
-        self._tasks.add(*tasks)
+                    new += [_Task(name, p, whole) for name, group in self._groups.items() if group]
+            self._tasks += new
+            self._incoming.add(*((task.name, self._content(task)) for task in new))
+
+    def _one(self, name: str, p: int, g: int) -> _Task | None:
+        """The task that grades a sample; None where that of an equal one does."""
+        sample = self._samples_P_G[p][g]
+        assert sample is not None
+        said = (sample.prompt, sample.completion, sample.answer, sample.finish, sample.n_tokens)
+        first = self._first.get(key := (name, p, id(sample.row), *said))  # a row may hold what cannot be compared
+        if first is None:
+            self._first[key] = task = _Task(name, p, [(g, sample)])
+            return task
+        first.places.append((g, sample))
+        if first.outcome is not _PENDING:
+            self._take(name, p, g, sample, first.outcome)
+        return None
+
+    def _content(self, task: _Task) -> Sample | list[Sample]:
+        return [sample for _, sample in task.places] if self._groups[task.name] else task.places[0][1]
 
     def result(self) -> Scored:
         """The scores, once all are graded. ErrorBudgetExceeded: more samples failed than the budget allows."""
         assert all(sample is not None for samples_G in self._samples_P_G for sample in samples_G), "samples are missing"
-        self._tasks.end()
+        self._incoming.end()
         self._work.result()
         totals = [
             [None if (p, g) in self._failed else self._total(p, g) for g in range(len(samples_G))]
@@ -184,16 +211,16 @@ class Grading:
         return Scored(totals, self._parts, errors=len(self._failed))
 
     def _grade(self) -> None:
-        with closing(self._pool.run(self._tasks)) as outcomes:
+        with closing(self._pool.run(self._incoming)) as outcomes:
             for index, outcome in outcomes:
-                name, p, g, samples = self._places[index]
-                hit = range(len(samples)) if g is None else range(g, g + 1)
-                if isinstance(outcome, Failure) or g is not None:
-                    outcome = [outcome] * len(hit)
-                for i, sample, value in zip(hit, samples, outcome, strict=True):
-                    with self._lock:
-                        if self._samples_P_G[p][i] is sample:  # and no other has taken its place
-                            self._take(name, p, i, sample, value)
+                with self._lock:
+                    task = self._tasks[index]
+                    task.outcome = outcome
+                    if isinstance(outcome, Failure) or not self._groups[task.name]:
+                        outcome = [outcome] * len(task.places)
+                    for (g, sample), value in zip(task.places, outcome, strict=True):
+                        if self._samples_P_G[task.p][g] is sample:  # and no other has taken its place
+                            self._take(task.name, task.p, g, sample, value)
 
     def _take(self, name: str, p: int, g: int, sample: Sample, value: Any) -> None:
         if isinstance(value, str):  # a group's reward that failed on this sample alone
@@ -216,7 +243,7 @@ class Grading:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """What has not been graded is given up."""
-        self._tasks.stop()
+        self._incoming.stop()
         self._thread.shutdown(wait=True)
 
 

@@ -114,7 +114,7 @@ class GrpoSettings(BaseModel):
     gradient_checkpointing: bool = Field(False, description="recompute activations: less memory, a third slower")
     accumulate: int = Field(1, ge=1, description="backward passes per update; more = less memory")
     share_prompts: bool = Field(
-        True, description="run a prompt once for its group, not for each sample; where model and router policy allow it"
+        True, description="run a prompt once for its group, and equal samples once; where model and router policy allow"
     )
     batch_tokens: int | None = Field(
         None, ge=1, description="tokens per forward pass, padding included; empty = 2048 on a CPU, 32768 on a GPU"
@@ -204,7 +204,7 @@ class GrpoSettings(BaseModel):
         return self.temperature == 1 or (resolve_kind(self.engine) != "transformers" and self.top_p == 1)
 
     @property
-    def can_share_prompts(self) -> bool:
+    def can_share(self) -> bool:
         """A router that is kept in balance counts the batch as it is, and a replay has the routes of all of it;
         gradient checkpointing keeps no keys and values."""
         open_ = self.policy.kind == "frozen" and self.router_replay == "off" and not self.gradient_checkpointing

@@ -1,5 +1,6 @@
 """Log-probabilities of completions without paying for padding, nor for one prompt as often as it has samples: rows are
-packed to the left, sorted by length and run a token budget at a time, after the prompts that they share."""
+packed to the left, sorted by length and run a token budget at a time, after the prompts that they share; equal rows are
+one row."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from rl.packing import Rows, budget, tiles
+from rl.packing import Rows, budget, first_of_each, tiles
 from rl.shared_prompts import Prompts, find_prompts
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def completion_logprobs(
     aux_loss: bool = False,
     replay: RouterReplay | None = None,
     share_prompts: bool = False,
+    share_rows: bool = False,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """(log-probs, entropies, auxiliary loss) of the last `keep` tokens of each row, with gradient where enabled.
 
@@ -38,6 +40,7 @@ def completion_logprobs(
         batch_tokens: tokens per forward pass, padding included; a longer row goes alone.
         replay: records or replays the routes of (B, P + C) tokens.
         share_prompts: run a prompt once for all of its rows (`rl.shared_prompts`); not with `replay` or `aux_loss`.
+        share_rows: run a row once for all that are equal to it; their gradients add up. Not with those two either.
 
     Returns:
         two (B, C) tensors, C = `keep`, zero where masked, and the token-weighted mean of the router loss.
@@ -46,6 +49,11 @@ def completion_logprobs(
     order = torch.argsort(all_rows.lengths, descending=True, stable=True)
     wanted = order[attention_mask[order, -keep:].any(dim=1)]
     order = wanted if len(wanted) else order[-1:]  # something must run: a loss without a graph has no backward
+    same_as = torch.arange(len(input_ids), device=input_ids.device)  # the row that is run for each
+    if share_rows:
+        first, owners = first_of_each(all_rows.shown(order))
+        same_as[order] = order[first][owners]
+        order = order[first]
     prompts = find_prompts(all_rows, order) if share_prompts else None
     if prompts is None:
         parts = _whole(all_rows, order, batch_tokens)
@@ -67,8 +75,8 @@ def completion_logprobs(
         done.append(rows)
     order, empty = torch.cat(done), torch.zeros(len(input_ids), keep, device=input_ids.device)
     return (
-        empty.index_copy(0, order, torch.cat(logps).to(empty)),
-        empty.index_copy(0, order, torch.cat(entropies).to(empty)) if entropy else None,
+        empty.index_copy(0, order, torch.cat(logps).to(empty))[same_as],
+        empty.index_copy(0, order, torch.cat(entropies).to(empty))[same_as] if entropy else None,
         torch.stack(losses).sum() / all_rows.lengths[order].sum() if aux_loss else None,
     )
 

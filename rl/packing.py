@@ -31,11 +31,24 @@ class Rows:
     def of(cls, ids: Tensor, mask: Tensor, keep: int) -> Rows:
         return cls(ids, mask, keep, mask.argmax(dim=1), mask[:, :-keep].sum(dim=1), mask.sum(dim=1))
 
+    def shown(self, rows: Tensor) -> Tensor:
+        """(R, P + C): the ids of some rows, -1 where nothing is read."""
+        return self.ids[rows].masked_fill(~self.mask[rows].bool(), -1)
+
     def places(self, rows: Tensor, first: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """(columns, mask), (R, width): `lengths` tokens of each of `rows` from its token `first` on, packed left."""
         columns = torch.arange(max(int(lengths.max()), 2), device=self.ids.device)
         places = (self.starts[rows, None] + first[:, None] + columns).clamp(max=self.ids.size(1) - 1)
         return places, columns < lengths[:, None]
+
+
+def first_of_each(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """(U), (R): where the different ones among some rows (R, T) stand first, and which of them each row is."""
+    _, owners = torch.unique(rows, dim=0, return_inverse=True)
+    places = torch.arange(len(rows), device=rows.device)
+    first = torch.full((int(owners.max()) + 1,), len(rows), device=rows.device)
+    first, order = first.scatter_reduce(0, owners, places, "amin").sort()
+    return first, order.argsort()[owners]
 
 
 def budget(order: Tensor, lengths: list[int], batch_tokens: int) -> list[Tensor]:

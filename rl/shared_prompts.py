@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from rl.packing import Rows, budget, tiles
+from rl.packing import Rows, budget, first_of_each, tiles
 
 WORTH = 0.25
 """Share of a batch's tokens that sharing must save. Attention after a cache needs a mask, which flash kernels do not
@@ -51,10 +51,7 @@ class Prompts:
 def find_prompts(all_rows: Rows, rows: Tensor) -> Prompts | None:
     """The prompts of `rows`; None where sharing gains little (`WORTH`) or cannot be (a prompt of one token leaves
     nothing to share)."""
-    shown = all_rows.ids.masked_fill(~all_rows.mask.bool(), -1)[rows, : all_rows.ids.size(1) - all_rows.keep]
-    prompts, owners = torch.unique(shown, dim=0, return_inverse=True)
-    places = torch.arange(len(rows), device=rows.device)
-    first = torch.full((len(prompts),), len(rows), device=rows.device).scatter_reduce(0, owners, places, "amin")
+    first, owners = first_of_each(all_rows.shown(rows)[:, : -all_rows.keep])
     shared = all_rows.prompts - 1
     saved = shared[rows].sum() - shared[rows[first]].sum()
     if saved < WORTH * all_rows.lengths[rows].sum() or int(shared[rows].min()) < 1:

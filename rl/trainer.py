@@ -80,7 +80,7 @@ class Trainer(WholeCheckpoints, GRPOTrainer):
         self.use_vllm = settings.corrects
         self._weights: tuple[Tensor, Tensor, Tensor] | None = None  # of the update in hand, its engine log-probs, mask
         self._replay = replay
-        self._shares = settings.can_share_prompts and can_share(self.model.config)
+        self._shares_prompts = settings.can_share and can_share(self.model.config)
         self._routes: Tensor | None = None  # of the rows in hand, once they are known
         self._synced_step = -1
         self._rows: list[int] = []
@@ -293,7 +293,8 @@ class Trainer(WholeCheckpoints, GRPOTrainer):
                 entropy=compute_entropy,
                 aux_loss=compute_aux_loss,
                 replay=replay,
-                share_prompts=self._shares,
+                share_prompts=self._shares_prompts,
+                share_rows=self.settings.can_share,
             )
         if trains:
             self._logps = found[0].detach()

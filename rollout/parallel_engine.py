@@ -71,6 +71,14 @@ class EngineProcess:
         self._process.wait()
 
 
+def deal(prompts_ids: Sequence[Sequence[int]], count: int) -> list[list[int]]:
+    """Which prompts each of `count` processes draws: from the longest on, there and back, so that all get a like share
+    to read and, as far as long questions have long answers, to write. The slowest one is waited for."""
+    order = sorted(range(len(prompts_ids)), key=lambda p: -len(prompts_ids[p]))
+    turns = [*range(count), *reversed(range(count))]
+    return [[p for i, p in enumerate(order) if turns[i % len(turns)] == hand] for hand in range(count)]
+
+
 class ParallelEngine:
     """`rollout.types.Engine` on `replicas` processes. EngineFailure where one does not start or ends too soon."""
 
@@ -94,8 +102,7 @@ class ParallelEngine:
         self, prompts_ids: Sequence[Sequence[int]], params: SamplingParams, n: int, *, each: Each | None = None
     ) -> list[list[Rollout]]:
         """`n` rollouts for each prompt, in order. One process draws all of a prompt: they share its prefix cache."""
-        count = len(self._processes)
-        places = [[i for i in range(len(prompts_ids) * n) if i // n % count == number] for number in range(count)]
+        places = [[p * n + g for p in hand for g in range(n)] for hand in deal(prompts_ids, len(self._processes))]
         rollouts: list[Any] = [None] * (len(prompts_ids) * n)
 
         def heard(number: int, place: int, rollout: Rollout) -> None:

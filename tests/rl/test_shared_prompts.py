@@ -70,7 +70,7 @@ def test_values_and_gradients_are_those_of_the_plain_way(name: str, tmp_path: Pa
 def test_each_prompt_is_run_once(policy_path: Path, tmp_path: Path) -> None:
     settings = GrpoSettings(group=8, prompts_per_step=2, max_tokens=4, beta=0.0)
     trainer = make_trainer(policy_path, tmp_path, settings)
-    assert trainer._shares
+    assert trainer._shares_prompts
     ids, mask = batch([21, 21], [4] * 8, 200)
     assert read_all(trainer.model, ids, mask, 4, 10_000)[3] == 16 * 25
     assert read_all(trainer.model, ids, mask, 4, 10_000, share_prompts=True)[3] == 2 * 20 + 16 * 5
@@ -91,8 +91,8 @@ def test_prompts_of_their_own_and_prompts_of_one_token_are_run_as_they_are(
     {"router_replay": "r3", "engine": "vllm"},
 ])  # fmt: skip
 def test_what_needs_the_batch_as_it_is_gets_it(knobs: dict[str, Any]) -> None:
-    assert GrpoSettings().can_share_prompts
-    assert not GrpoSettings(**knobs).can_share_prompts
+    assert GrpoSettings().can_share
+    assert not GrpoSettings(**knobs).can_share
 
 
 def test_a_model_with_a_window_does_not_share() -> None:
@@ -144,3 +144,41 @@ def test_the_load_of_the_experts_counts_each_token_that_ran(policy_path: Path, t
     ran = (8 + 4) + 2 * (5 + 3 + 4 + 2)  # two prompts but for their last tokens, which come with each completion
     assert float(watch._counts[0].sum()) == ran * top_k
     watch.close()
+
+
+@pytest.mark.parametrize("name", ["deepseek_v3", "gpt_oss", "qwen3"])
+@pytest.mark.parametrize("prompts", [False, True])
+def test_equal_samples_are_run_once_and_their_gradients_add_up(name: str, prompts: bool, tmp_path: Path) -> None:
+    import torch
+    from trl.trainer.utils import add_fused_lm_head
+
+    from models.checkpoint import load_model
+
+    write_random(name, tmp_path / "m")
+    model = load_model(tmp_path / "m").train()
+    add_fused_lm_head(model, outputs=("log_probs", "entropy"))
+    ids, mask = batch([7, 3], [6, 1, 4], VOCABULARY)
+    again = torch.tensor([1, 3, 0, 1, 2, 4, 1, 5, 2])  # row 1 three times, row 2 twice
+    ids, mask = ids[again], mask[again]
+    ids[0, 0] = 9  # before its prompt: what is masked makes no difference
+    mask[7, 7:] = 0  # not wanted
+    prompts = prompts and name != "gpt_oss"
+    plain = read_all(model, ids, mask, 6, 40, share_prompts=prompts)
+    shared = read_all(model, ids, mask, 6, 40, share_prompts=prompts, share_rows=True)
+    assert torch.allclose(plain[0], shared[0], atol=2e-5) and torch.allclose(plain[1], shared[1], atol=2e-5)
+    assert not shared[0][7].any() and (shared[0][0] == shared[0][3]).all()
+    for a, b in zip(plain[2], shared[2], strict=True):
+        assert torch.allclose(a, b, atol=2e-4 * max(1.0, float(a.abs().max())))
+    assert shared[3] < 0.8 * plain[3]
+
+
+def test_one_completion_after_two_prompts_is_two_samples(policy_path: Path, tmp_path: Path) -> None:
+    trainer = make_trainer(policy_path, tmp_path, GrpoSettings(group=2, prompts_per_step=1, max_tokens=4, beta=0.0))
+    ids, mask = batch([4, 4], [5], 200)
+    ids[1, 4:] = ids[0, 4:]
+    plain, shared = (read_all(trainer.model, ids, mask, 5, 10_000, share_rows=share) for share in (False, True))
+    assert plain[3] == shared[3] and (plain[0] == shared[0]).all() and (plain[0][0] != plain[0][1]).any()
+    ids[1] = ids[0]
+    mask[1, -1] = 0  # the same beginning, cut short
+    shared = read_all(trainer.model, ids, mask, 5, 10_000, share_rows=True)
+    assert shared[3] == plain[3] and not shared[0][1, -1] and shared[0][0, -1]

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from rollout.parallel_engine import EngineFailure, ParallelEngine
+from rollout.parallel_engine import EngineFailure, ParallelEngine, deal
 from rollout.types import Rollout, SamplingParams
 from rollout.vllm_engine import VllmOptions
 
@@ -152,3 +154,12 @@ def test_cores_are_divided(monkeypatch: pytest.MonkeyPatch) -> None:
     for set_by_user, count, threads in (("", 2, 4), ("8", 2, 4), ("2", 2, 2), ("", 16, 1), ("odd", 4, 2)):
         monkeypatch.setenv("OMP_NUM_THREADS", set_by_user)
         assert share_of_cores(count) == threads
+
+
+@given(lengths=st.lists(st.integers(0, 99), max_size=20), count=st.integers(1, 5))
+def test_prompts_are_dealt_so_that_hands_are_alike(lengths: list[int], count: int) -> None:
+    hands = deal([[0] * length for length in lengths], count)
+    assert sorted(p for hand in hands for p in hand) == list(range(len(lengths)))
+    sizes, tokens = zip(*((len(hand), sum(lengths[p] for p in hand)) for hand in hands), strict=True)
+    assert max(sizes) - min(sizes) <= 1
+    assert max(tokens) - min(tokens) <= max(lengths, default=0), "never apart by more than the longest one"
