@@ -28,6 +28,7 @@ from rl.schedule import Schedule
 from rl.trainer import Inputs, Trainer
 from rollout.canary import PROBE_LENGTH, Canary
 from rollout.factory import make_engine
+from rollout.process import share_of_cores
 from rollout.server import EngineFailure
 from rollout.types import Engine, Scorer
 from sft.progress import Bar, Log
@@ -125,7 +126,7 @@ def train_grpo(
         )
         reporter.trainer = heldout.trainer = trainer
         reporter.lines = resumed(step_of(start)) if start is not None else []
-        with quiet(), _drawing_ahead(trainer, own, say):
+        with quiet(), _sharing_cores(config), _drawing_ahead(trainer, own, say):
             _train(trainer, heldout, start)
         numbers = _summary(reporter.lines, trainer, engine)
     if not heldout.hand_on(out_dir):
@@ -147,6 +148,20 @@ def _drawing_ahead(trainer: Trainer, own: Engine | None, say: Callable[[str], No
         raise
     finally:
         trainer.ahead.close()
+
+
+@contextmanager
+def _sharing_cores(config: GrpoSettings) -> Iterator[None]:
+    """Engine processes that draw while this one trains have all cores between them, and each thread more takes one from
+    them: two processes and two trainer threads on two cores made a step of 2.06 s, with one thread 1.33."""
+    threads, processes = torch.get_num_threads(), len(config.server_urls) or config.replicas
+    apart = config.engine == "server" or processes > 1
+    if config.overlap and apart and not torch.cuda.is_available():
+        torch.set_num_threads(min(threads, share_of_cores(processes)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _train(trainer: Trainer, heldout: Heldout, start: Path | None) -> None:

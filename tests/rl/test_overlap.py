@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -142,3 +143,32 @@ def test_work_is_taken_once_and_its_failure_comes_with_it() -> None:
     with pytest.raises(ZeroDivisionError):
         ahead.take()
     ahead.close()
+
+
+@pytest.mark.parametrize(
+    ("knobs", "threads"),
+    [
+        ({"replicas": 2}, 4),
+        ({"replicas": 2, "overlap": True}, 2),
+        ({"replicas": 2, "overlap": True, "engine": "server"}, 2),
+        ({"overlap": True}, 4),
+        ({"overlap": True, "engine": "server", "server_urls": [f"http://localhost:{i}" for i in (1, 2, 3, 4)]}, 1),
+    ],
+)
+def test_the_trainer_leaves_cores_to_processes_that_draw_meanwhile(
+    knobs: dict[str, Any], threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from rl.grpo import _sharing_cores
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(4)))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(4)
+        with _sharing_cores(GrpoSettings(**{"engine": "vllm", "save_every": 10, **knobs})):
+            assert torch.get_num_threads() == threads
+        assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)
