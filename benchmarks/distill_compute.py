@@ -4,7 +4,8 @@
     .venv/bin/python benchmarks/distill_compute.py runs/r1-distill
 
 The unit of compute is a forward pass of one token through the student: 1 to draw it, 3 to train on it (forward and
-backward). RL is charged for what it does, no more: groups without an advantage are drawn and not trained on (beta 0).
+backward). Groups without an advantage are drawn and not trained on (beta 0). That prompts and equal samples of a group
+run once is not deducted from RL's figure; the seconds, which both ways took on this machine, have it.
 The teacher's compute is not counted, as in the paper (arXiv 2501.12948v2): it is there already.
 """
 
