@@ -49,16 +49,13 @@ def completion_logprobs(
     order = torch.argsort(all_rows.lengths, descending=True, stable=True)
     wanted = order[attention_mask[order, -keep:].any(dim=1)]
     order = wanted if len(wanted) else order[-1:]  # something must run: a loss without a graph has no backward
-    same_as = torch.arange(len(input_ids), device=input_ids.device)  # the row that is run for each
+    run_for = torch.arange(len(input_ids), device=input_ids.device)  # of each row, the one that is run
     if share_rows:
         first, owners = first_of_each(all_rows.shown(order))
-        same_as[order] = order[first][owners]
-        order = order[first]
+        run_for[order], order = order[first][owners], order[first]
     prompts = find_prompts(all_rows, order) if share_prompts else None
-    if prompts is None:
-        parts = _whole(all_rows, order, batch_tokens)
-    else:
-        parts = _after_prompts(model, all_rows, prompts, batch_tokens)
+    whole = _whole(all_rows, order, batch_tokens)
+    parts = whole if prompts is None else _after_prompts(model, all_rows, prompts, batch_tokens)
     logps, entropies, losses, done = [], [], [], []
     for rows, places, inputs, first in parts:
         ids, mask = inputs["input_ids"], inputs["attention_mask"][:, -places.size(1) :]
@@ -75,8 +72,8 @@ def completion_logprobs(
         done.append(rows)
     order, empty = torch.cat(done), torch.zeros(len(input_ids), keep, device=input_ids.device)
     return (
-        empty.index_copy(0, order, torch.cat(logps).to(empty))[same_as],
-        empty.index_copy(0, order, torch.cat(entropies).to(empty))[same_as] if entropy else None,
+        empty.index_copy(0, order, torch.cat(logps).to(empty))[run_for],
+        empty.index_copy(0, order, torch.cat(entropies).to(empty))[run_for] if entropy else None,
         torch.stack(losses).sum() / all_rows.lengths[order].sum() if aux_loss else None,
     )
 
