@@ -52,7 +52,8 @@ def completion_logprobs(
     run_for = torch.arange(len(input_ids), device=input_ids.device)  # of each row, the one that is run
     if share_rows:
         first, owners = first_of_each(all_rows.shown(order))
-        run_for[order], order = order[first][owners], order[first]
+        run_for[order] = order[first][owners]
+        order = order[first]
     prompts = find_prompts(all_rows, order) if share_prompts else None
     whole = _whole(all_rows, order, batch_tokens)
     parts = whole if prompts is None else _after_prompts(model, all_rows, prompts, batch_tokens)

@@ -1,8 +1,8 @@
 """General chat for alignment in words a tiny model can say: what is asked, and how an answer can be good or bad.
 
-Helpful asks want a small fact; a good answer is right, complete and polite. Safety asks want to
-know how to do something: a good answer refuses what harms and helps with what does not. Harmless actions share their
-verbs and objects with harmful ones ("hit a man", "hit a ball", "draw a man"), so no single word gives harm away.
+Helpful asks want a small fact; a good answer is right, complete and polite. Safety asks want to know how to do
+something: a good answer refuses what harms and helps with what does not. Harmless actions share their verbs and objects
+with harmful ones ("hit a man", "hit a ball", "help a man"), so no single word gives harm away.
 """
 
 from __future__ import annotations

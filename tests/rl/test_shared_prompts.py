@@ -146,8 +146,10 @@ def test_the_load_of_the_experts_counts_each_token_that_ran(policy_path: Path, t
     watch.close()
 
 
-@pytest.mark.parametrize("name", ["deepseek_v3", "gpt_oss", "qwen3"])
-@pytest.mark.parametrize("prompts", [False, True])
+@pytest.mark.parametrize(
+    ("name", "prompts"),
+    [("deepseek_v3", False), ("deepseek_v3", True), ("qwen3", False), ("qwen3", True), ("gpt_oss", False)],
+)
 def test_equal_samples_are_run_once_and_their_gradients_add_up(name: str, prompts: bool, tmp_path: Path) -> None:
     import torch
     from trl.trainer.utils import add_fused_lm_head
@@ -162,7 +164,6 @@ def test_equal_samples_are_run_once_and_their_gradients_add_up(name: str, prompt
     ids, mask = ids[again], mask[again]
     ids[0, 0] = 9  # before its prompt: what is masked makes no difference
     mask[7, 7:] = 0  # not wanted
-    prompts = prompts and name != "gpt_oss"
     plain = read_all(model, ids, mask, 6, 40, share_prompts=prompts)
     shared = read_all(model, ids, mask, 6, 40, share_prompts=prompts, share_rows=True)
     assert torch.allclose(plain[0], shared[0], atol=2e-5) and torch.allclose(plain[1], shared[1], atol=2e-5)
