@@ -37,7 +37,7 @@ class EngineProcess:
         self.pipe, theirs = Pipe()
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "rollout.engine_process", str(theirs.fileno())],
+                [sys.executable, "-P", "-m", "rollout.engine_process", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -63,7 +63,7 @@ class Server:
         """Start the process on a free port; it is ready once it `listens` and answers."""
         self.stop()
         self.port = free_port()
-        command = [sys.executable, "-m", SERVE, *serve_flags(self.arguments, self.port)]
+        command = [sys.executable, "-P", "-m", SERVE, *serve_flags(self.arguments, self.port)]
         guard = [sys.executable, "-IS", str(GUARD), str(os.getpid()), str(self.folder), *command]
         with self.log.open("wb") as log:
             self._guard = subprocess.Popen(

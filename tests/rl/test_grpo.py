@@ -120,10 +120,11 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
 def test_the_canary_stops_the_run(
     policy_path: Path, policy_engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from rollout import reload
     from rollout.canary import CanaryFailure
-    from rollout.weights import SyncExtension
 
-    monkeypatch.setattr(SyncExtension, "repack_experts", False)
+    monkeypatch.setattr(reload, "fills_in_place", lambda runner: False)
+    monkeypatch.setattr(reload, "reset_moe_kernels", lambda model: 0)
     with pytest.raises(CanaryFailure, match=r"at step 0: .*allowed 0.001 max"):
         run(policy_path, tmp_path / "out", policy_engine, steps=5)
     assert not (tmp_path / "out").exists()

@@ -141,7 +141,11 @@ def _runs(pid: int) -> bool:
         return False
 
 
-def test_an_engine_that_does_not_start_says_why(tmp_path: Path) -> None:
+def test_an_engine_that_does_not_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own reason: a package in the user's folder that has the name of one of ours is not taken for it."""
+    (tmp_path / "rollout").mkdir()
+    (tmp_path / "rollout" / "__init__.py").write_text("raise SystemExit('not ours')")
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "nonsense"}')
     with pytest.raises(EngineFailure, match=r"engine process \d of 2 ended with status 1: .*nonsense"):
         ParallelEngine(tmp_path, OPTIONS, replicas=2)

@@ -7,13 +7,19 @@ from typing import Any
 import pytest
 
 from models.zoo import update_all_tensors
+from rollout import reload, vllm_engine
 from rollout.canary import Canary, CanaryFailure
-from rollout.weights import SyncExtension, checkpoint_state
+from rollout.weights import checkpoint_state
 
 pytestmark = pytest.mark.xdist_group("vllm")
 
 
-def test_sync_carries_all_tensors_over_repeated_updates(engine: Any, tiny_model: Any) -> None:
+@pytest.mark.parametrize("in_place", [True, False])
+def test_sync_carries_all_tensors_over_repeated_updates(
+    engine: Any, tiny_model: Any, monkeypatch: pytest.MonkeyPatch, in_place: bool
+) -> None:
+    """Both ways: as on a CPU, and by vLLM's reload as on a GPU."""
+    monkeypatch.setattr(reload, "fills_in_place", lambda runner: in_place)
     canary = Canary(160, texts=[[5, 6, 7, 8]])
     for seed in range(4):
         update_all_tensors(tiny_model, 0.05, seed=seed)
@@ -36,12 +42,28 @@ def test_canary_stops_at_the_first_sync_without_expert_repacking(
     """Even with unchanged weights: the packed experts' memory is overwritten with unpacked ones."""
     canary = Canary(160)
     canary.check(tiny_model, engine)
-    monkeypatch.setattr(SyncExtension, "repack_experts", False)
+    monkeypatch.setattr(reload, "fills_in_place", lambda runner: False)
+    monkeypatch.setattr(reload, "reset_moe_kernels", lambda model: 0)
     update_all_tensors(tiny_model, scale, seed=0)
     engine.sync(tiny_model)
     with pytest.raises(CanaryFailure, match=r"at step 1: .*disagree.*allowed 0.001 max") as failure:
         canary.check(tiny_model, engine, step=1)
     assert failure.value.gap.rounds == 3 and failure.value.gap.max > 1e-3
+
+
+@pytest.mark.parametrize(
+    "lost", ["model.layers.2.mlp.experts.5.down_proj.weight", "model.layers.0.self_attn.o_proj.weight"]
+)
+def test_a_state_that_lacks_something_packed_is_refused(
+    engine: Any, tiny_model: Any, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    """What memory held would be taken for weights otherwise."""
+    state = checkpoint_state(tiny_model)
+    del state[lost]
+    monkeypatch.setattr(vllm_engine, "checkpoint_state", lambda model: state)
+    layer = ".".join(lost.split(".")[:4])
+    with pytest.raises(ValueError, match=rf"{layer}.*the new weights lack a part of it"):
+        engine.sync(tiny_model)
 
 
 @pytest.mark.parametrize("fault", ["bias buffer", "one expert", "absorbed MLA"])
