@@ -56,11 +56,13 @@ def estimate(node: Node, work: Work, model: Shape, hardware: Hardware, assume: A
         memory = trainer_memory(
             model,
             int(tokens),
-            reference=getattr(config, "beta", 0) > 0 or getattr(config, "rehearsal", "") == "logits",
+            reference=getattr(config, "beta", 0) > 0,
             recompute=recompute,
             half=half,
             lora_rank=getattr(config, "lora_rank", 0),
         )
+        if getattr(config, "rehearsal", "") == "logits":  # the model before it, which no adapter stands for
+            memory = replace(memory, reference=4.0 * model.parameters)
     if work.kind != "read":
         batches = work.rollouts if work.kind == "rl" else work.models
         drawn = batches * work.batch * lengths.mean
@@ -68,7 +70,8 @@ def estimate(node: Node, work: Work, model: Shape, hardware: Hardware, assume: A
         task = Rollout(work.batch, lengths, assume.prompt, config.max_num_seqs, 2 if half else 4)
         seconds += batches * rollout_seconds(model, hardware, task, assume)
         weights, cache = engine_memory(model, at_once, assume.prompt + lengths.mean, half=half)
-        memory = replace(memory, engine=weights, cache=cache)
+        copies = len(config.server_urls) or config.replicas
+        memory = replace(memory, engine=copies * weights, cache=cache)
     return Estimate(node.name, model, trained, drawn, memory, seconds)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ from models.lora import add_adapter
 from models.router_callback import RouterCallback
 from sft.arguments import trainer_arguments
 from sft.config import SftSettings
-from sft.data import Encoded, RandomBatches, encode
+from sft.data import Encoded, RandomBatches, SampleError, encode
 from sft.progress import Bar, Log
 from sft.rehearsal import HELD, held_divergence, marking
 
@@ -110,6 +111,8 @@ def train_sft(
     rows, too_long, tokens (completion tokens in one epoch), loss and accuracy (last logged), max_vio (of a MoE),
     seconds. SampleError, LoraError or RouterError, with one line, where data or settings do not fit the model.
     """
+    if config.rehearsal == "logits" and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise SampleError("sft: rehearsal: logits is for one process, not weighed over several: use rehearsal: tokens")
     start, began = last_checkpoint(scratch, say), time.monotonic()
     tokenizer = load_tokenizer(model_path)
     model = load_model(model_path)

@@ -120,6 +120,45 @@ def test_the_table_says_what_is_measured(folder: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("setting", "held"),
+    [
+        ("reason.with.engine=vllm", "engine 1.34 TB"),
+        ("reason.with.replicas=4", "engine 5.37 TB"),
+        ("reason.with.lora_rank=8", "reference 112 MB"),
+        ("cold.with={lora_rank: 8, rehearsal: logits}", "reference 2.68 TB"),
+    ],
+)
+def test_an_estimate_counts_every_copy_of_the_weights(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], setting: str, held: str
+) -> None:
+    """DeepSeek-V3: 671B weights, 2 bytes in each engine, 4 in what an SFT holds texts to; an adapter is small."""
+    from pipelines.cli import main
+
+    stage = setting.partition(".")[0]
+    (tmp_path / "p.yaml").write_text(
+        "stages:\n  base: {use: model, with: {source: deepseek-ai/DeepSeek-V3-Base}}\n  problems: {use: problems}\n"
+        + {
+            "reason": "  reason: {use: grpo, from: {model: base, problems: problems.train}, with: {beta: 0.1}}\n",
+            "cold": "  cold: {use: sft, from: {model: base, samples: problems.cold_start}}\n",
+        }[stage]
+    )
+    with pytest.raises(SystemExit) as end:
+        main(
+            [
+                "plan",
+                str(tmp_path / "p.yaml"),
+                "--workdir",
+                str(tmp_path),
+                "--hardware",
+                "64xh800",
+                "--set",
+                f"stages.{setting}",
+            ]
+        )
+    assert end.value.code == 0 and held in capsys.readouterr().out
+
+
 def test_an_estimate_names_its_assumptions_and_unknown_models(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

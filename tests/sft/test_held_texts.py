@@ -162,6 +162,13 @@ def test_a_killed_run_ends_with_the_same_weights(tiny_model: Path, tmp_path: Pat
     assert same(tmp_path / "whole", tmp_path / "cut")
 
 
+def test_several_trainer_processes_are_refused(tiny_model: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    """A launcher sets WORLD_SIZE; TRL would multiply its own part of the loss by it, and not the held texts'."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="rehearsal: logits is for one process"):
+        run(tiny_model, tmp_path / "o", tmp_path / "s", ROWS + TEXTS, rehearsal="logits")
+
+
 def test_packed_rows_cannot_be_held() -> None:
     with pytest.raises(ValueError, match="rehearsal: logits needs its texts apart from the chats"):
         SftSettings(rehearsal="logits", packing="bfd")
