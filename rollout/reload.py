@@ -103,8 +103,8 @@ def _packing_blocks(state: dict[str, Tensor], waiting: dict[str, list[PackedLaye
     """The items of `state` by blocks; whoever takes the first of the next block has loaded the one before."""
     blocks = dict[str, list[str]]()
     for name in state:
-        blocks.setdefault(_block(name), []).append(name)
-    # Blocks that vLLM calls otherwise than the checkpoint does wait for the end.
+        blocks.setdefault(_block(name.rpartition(".")[0]), []).append(name)
+    # A tied head, and what vLLM calls otherwise than the checkpoint does, wait for the end.
     unnamed = [layer for block in waiting if block not in blocks for layer in waiting[block]]
     for layer in unnamed:
         layer.blank()
@@ -120,10 +120,10 @@ def _packing_blocks(state: dict[str, Tensor], waiting: dict[str, list[PackedLaye
     waiting.clear()
 
 
-def _block(name: str) -> str:
-    """Of a parameter or module: its part up to the first number, "model.layers.3"; empty where there is none."""
-    found = re.match(r".*?\.\d+(?=\.)", name + ".")
-    return found.group() if found else ""
+def _block(module: str) -> str:
+    """The name of the numbered block that a module is in, "model.layers.3"; its own name outside of such."""
+    found = re.match(r".*?\.\d+(?=\.)", module + ".")
+    return found.group() if found else module
 
 
 def reload_layers(runner: Any, state: dict[str, Tensor]) -> None:
