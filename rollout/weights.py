@@ -34,13 +34,22 @@ def checkpoint_state(model: Any) -> dict[str, Tensor]:
 
 def write_state(model: Any, file: Path) -> None:
     """`checkpoint_state(model)` as a safetensors file, complete or absent. Only the owner can read it."""
-    from safetensors.torch import save_file
+    from safetensors import TensorSpec, serialize_file
 
-    # Experts are slices of one stacked tensor: safetensors wants each with memory of its own.
-    state = {name: tensor.cpu().clone().contiguous() for name, tensor in checkpoint_state(model).items()}
+    state = {name: tensor.cpu().contiguous() for name, tensor in checkpoint_state(model).items()}
+    # Experts are slices of one stacked tensor. `save_file` refuses these; written by address, nothing is copied first.
+    specs = {
+        name: TensorSpec(
+            dtype=str(tensor.dtype).removeprefix("torch."),
+            shape=list(tensor.shape),
+            data_ptr=tensor.data_ptr(),
+            data_len=tensor.nbytes,
+        )
+        for name, tensor in state.items()
+    }
     part = file.with_suffix(".part")
     part.touch(mode=0o600)
-    save_file(state, part)
+    serialize_file(specs, part)
     part.replace(file)
 
 

@@ -99,15 +99,18 @@ def test_the_lock_wants_the_key(
     assert opens or [sent[0]["status"], sent[-1]["code"]] == [401, 1008]
 
 
-def test_weights_are_written_whole_and_for_the_owner_only(tiny_model: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_weights_are_written_whole_and_for_the_owner_only(tiny_model: Any, tmp_path: Path, dtype: str) -> None:
     import torch
     from safetensors.torch import load_file
 
     from rollout.weights import checkpoint_state, write_state
 
+    tiny_model = tiny_model.to(getattr(torch, dtype))
     write_state(tiny_model, tmp_path / "weights.safetensors")
     assert [file.name for file in tmp_path.iterdir()] == ["weights.safetensors"]
     assert (tmp_path / "weights.safetensors").stat().st_mode & 0o077 == 0
     written, state = load_file(tmp_path / "weights.safetensors"), checkpoint_state(tiny_model)
     assert written.keys() == state.keys() and any("e_score_correction_bias" in name for name in written)
     assert all(torch.equal(written[name], state[name]) for name in state)
+    assert {str(tensor.dtype) for tensor in written.values()} >= {f"torch.{dtype}"}
