@@ -84,7 +84,7 @@ def load_in_place(model: Any, state: dict[str, Tensor], dtype: Any) -> None:
     from vllm.model_executor.layers.attention import is_deferred_attention_layer
     from vllm.model_executor.layers.quantization.base_config import QuantizeMethodBase
 
-    with torch.no_grad():
+    with torch.no_grad(), torch._C.DisableTorchFunctionSubclass():  # vLLM's parameters only pass it on
         modules = dict(model.named_modules())
         waiting = dict[str, list[PackedLayer]]()
         for name, module in modules.items():
