@@ -11,6 +11,7 @@ from pathlib import Path
 from shutil import disk_usage
 from typing import Any
 
+from models.finite import check_finite
 from models.lora import has_adapter, load_adapter, merged_state, save_adapter
 from models.router import BIAS
 from models.sealed import flaw, publish
@@ -69,12 +70,13 @@ def save_model(model: Any, tokenizer: Any | None, out: str | Path, *, dtype: str
 
     An adapter is merged. `dtype` casts the weights (the selection bias stays fp32); None keeps them as they are. The
     trainer's own `save` would lose nothing of the weights, but leaves config.json without what vLLM needs to load a
-    DeepSeek-V3 shape.
+    DeepSeek-V3 shape. DivergenceError where a weight is not finite: the next stage would fail in a stranger way.
     """
     import torch
 
     out = Path(out)
     state = merged_state(model)
+    check_finite(state)
     if dtype is not None:
         target = getattr(torch, dtype)
         state = {k: v if k.endswith(BIAS) or not v.is_floating_point() else v.to(target) for k, v in state.items()}

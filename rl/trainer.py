@@ -15,6 +15,7 @@ from transformers.trainer_callback import PrinterCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from models.checkpoint import WholeCheckpoints
+from models.finite import check_finite, smallest_trained
 from models.replay import RouterReplay, place_routes
 from rl.advantages import group_advantages
 from rl.ahead import Ahead
@@ -210,6 +211,7 @@ class Trainer(WholeCheckpoints, GRPOTrainer):
             return
         began = time.perf_counter()
         model = self.accelerator.unwrap_model(self.model)
+        check_finite(smallest_trained(model), step=self.state.global_step)
         self.inputs.engine.sync(model)
         self._synced_step = self.state.global_step
         synced = time.perf_counter()

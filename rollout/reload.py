@@ -6,7 +6,7 @@ reload on a small model, and what the state lacks is an error.
 
 Everywhere else, and for quantized weights, it is vLLM's layer by layer reload, which keeps the addresses that CUDA
 graphs hold. It leaves things behind without an error (docs/upstream/): on a CPU experts and a tied output head,
-everywhere the experts and attention sinks of gpt-oss. `reload_layers` brings them along.
+everywhere the experts and attention sinks of gpt-oss. What is below `load_in_place` brings them along.
 """
 
 from __future__ import annotations
@@ -22,10 +22,13 @@ if TYPE_CHECKING:
 
 def load_state(runner: Any, state: dict[str, Tensor]) -> None:
     """Load `state` (checkpoint format) into the model of vLLM's `runner`, buffers included."""
+    model = runner.get_model()
+    reset_moe_kernels(model)
     if fills_in_place(runner):
-        load_in_place(runner.get_model(), state, runner.model_config.dtype)
+        load_in_place(model, state, runner.model_config.dtype)
     else:
-        reload_layers(runner, state)
+        runner.reload_weights(weights_iterator=_with_plain_copies(model, state))
+        pack_tied_heads(model)
 
 
 def fills_in_place(runner: Any) -> bool:
@@ -48,8 +51,6 @@ class PackedLayer:
         from vllm.model_executor.model_loader.reload.sanitize import restore_layer_refs
 
         experts = hasattr(self.layer.quant_method, "moe_kernel")
-        if experts:  # packing is skipped while there is a kernel
-            self.layer.quant_method.moe_kernel = None
         blanks, _ = layerwise.get_layerwise_info(self.layer).restore_metadata
         for name, blank in blanks.items():
             # Packed experts can have the shape they had before.
@@ -78,8 +79,8 @@ class PackedLayer:
 
 
 def load_in_place(model: Any, state: dict[str, Tensor], dtype: Any) -> None:
-    """Copy `state` into the tensors of a model that runs on a CPU; layers are packed block by block, so that only one
-    block's weights are there twice. ValueError where the state lacks something that is packed."""
+    """Copy `state` into the tensors of a model that runs on a CPU (its MoE kernels forgotten). Layers are packed block
+    by block, so that only one block's weights are there twice. ValueError where the state lacks something packed."""
     import torch
     from vllm.model_executor.layers.attention import is_deferred_attention_layer
     from vllm.model_executor.layers.quantization.base_config import QuantizeMethodBase
@@ -124,14 +125,6 @@ def _block(module: str) -> str:
     """The name of the numbered block that a module is in, "model.layers.3"; its own name outside of such."""
     found = re.match(r".*?\.\d+(?=\.)", module + ".")
     return found.group() if found else module
-
-
-def reload_layers(runner: Any, state: dict[str, Tensor]) -> None:
-    """vLLM's own reload of `state`, and what it leaves behind."""
-    model = runner.get_model()
-    reset_moe_kernels(model)
-    runner.reload_weights(weights_iterator=_with_plain_copies(model, state))
-    pack_tied_heads(model)
 
 
 def _with_plain_copies(model: Any, state: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:

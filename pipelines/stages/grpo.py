@@ -136,6 +136,7 @@ def _train(
     watch: Scorer | None,
 ) -> dict[str, Any]:
     from models.chat import ChatError
+    from models.finite import DivergenceError
     from models.lora import LoraError
     from models.router import RouterError
     from rewards.scorer import ErrorBudgetExceeded
@@ -160,5 +161,7 @@ def _train(
             watch=watch,
             say=ctx.say,
         )
-    except (CanaryFailure, ChatError, EngineFailure, ErrorBudgetExceeded, GrpoError, LoraError, RouterError) as error:
+    except (
+        CanaryFailure, ChatError, DivergenceError, EngineFailure, ErrorBudgetExceeded, GrpoError, LoraError, RouterError
+    ) as error:  # fmt: skip
         raise StageError(str(error)) from error

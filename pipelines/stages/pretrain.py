@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from pipelines.artifacts import Model
 from pipelines.context import Context
-from pipelines.stage import StageConfig, stage
+from pipelines.stage import StageConfig, StageError, stage
 from sft.pretrain import PretrainSettings
 
 
@@ -36,6 +36,7 @@ def pretrain(ctx: Context, config: PretrainConfig) -> Model:
     import torch
 
     from models.checkpoint import save_model
+    from models.finite import DivergenceError
     from models.router import RouterPolicy
     from models.router_callback import RouterCallback
     from models.tiny import build_config, build_dense_config, build_model
@@ -70,6 +71,9 @@ def pretrain(ctx: Context, config: PretrainConfig) -> Model:
         resumed=ctx.resumed,
         say=ctx.say,
     )
-    save_model(model, tokenizer, ctx.out / "model", dtype="bfloat16")
+    try:
+        save_model(model, tokenizer, ctx.out / "model", dtype="bfloat16")
+    except DivergenceError as error:
+        raise StageError(str(error)) from error
     ctx.summary(loss=loss, parameters=model.num_parameters())
     return Model(ctx.out / "model")

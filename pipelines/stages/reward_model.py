@@ -22,6 +22,7 @@ def reward_model(
     dev: Preferences | None = None,
 ) -> RewardModel:
     from models.chat import ChatError
+    from models.finite import DivergenceError
     from models.router import RouterError
     from models.scalar import ScalarModelError
     from sft.reward_data import PreferenceError
@@ -41,7 +42,7 @@ def reward_model(
             resumed=ctx.resumed,
             say=ctx.say,
         )
-    except (ChatError, PreferenceError, RouterError, ScalarModelError) as error:
+    except (ChatError, DivergenceError, PreferenceError, RouterError, ScalarModelError) as error:
         raise StageError(str(error)) from error
     held_out = numbers.pop("held_out", {})
     ctx.summary(**numbers, **{f"held_out/{name}": value for name, value in held_out.items()})

@@ -16,6 +16,7 @@ class SftConfig(SftSettings, StageConfig):
 
 @stage(version=4, summary="supervised fine-tuning on chat samples")
 def sft(ctx: Context, config: SftConfig, *, model: Model, samples: list[Samples]) -> Model:
+    from models.finite import DivergenceError
     from models.lora import LoraError
     from models.router import RouterError
     from sft.data import SampleError
@@ -35,7 +36,7 @@ def sft(ctx: Context, config: SftConfig, *, model: Model, samples: list[Samples]
             resumed=ctx.resumed,
             say=ctx.say,
         )
-    except (LoraError, RouterError, SampleError) as error:
+    except (DivergenceError, LoraError, RouterError, SampleError) as error:
         raise StageError(str(error)) from error
     ctx.summary(**numbers)
     return Model(ctx.out / "model")

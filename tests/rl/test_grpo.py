@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from models.finite import DivergenceError
 from rl.config import GrpoSettings
 from rollout.types import Sample, Scored
 
@@ -127,6 +128,16 @@ def test_the_canary_stops_the_run(
     monkeypatch.setattr(reload, "reset_moe_kernels", lambda model: 0)
     with pytest.raises(CanaryFailure, match=r"at step 0: .*allowed 0.001 max"):
         run(policy_path, tmp_path / "out", policy_engine, steps=5)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("lr", "when"), [(1e38, " after step 1"), (1e5, "")])
+def test_a_policy_that_has_diverged_is_neither_drawn_from_nor_saved(
+    policy_path: Path, policy_engine: Any, tmp_path: Path, lr: float, when: str
+) -> None:
+    """At once, or with the last update, after which there is no sync: TRL logs a NaN and goes on."""
+    with pytest.raises(DivergenceError, match=f"the weights are not finite{when} "):
+        run(policy_path, tmp_path / "out", policy_engine, steps=4, lr=lr)
     assert not (tmp_path / "out").exists()
 
 

@@ -315,3 +315,11 @@ def test_settings_refuse_what_cannot_work() -> None:
     with pytest.raises(ValueError, match="none of frozen"):
         SftSettings(router="aux")
     assert SftSettings(lr="1e-5").lr == 1e-5  # what PyYAML makes of 1e-5
+
+
+def test_a_model_that_has_diverged_is_not_saved(tiny_model: Path, tmp_path: Path) -> None:
+    from models.finite import DivergenceError
+
+    with pytest.raises(DivergenceError, match="training has diverged: lower lr"):
+        run(tiny_model, tmp_path / "out", tmp_path / "scratch", lr=1e38)
+    assert not (tmp_path / "out").exists()
