@@ -98,7 +98,8 @@ def train_grpo(
     last tenth (`reward_first`, ...), with `dev` heldout_*, best_step, hacking_alarm.
 
     Raises GrpoError, LoraError or RouterError with one line where data, model and settings do not fit, CanaryFailure
-    when trainer and engine disagree after a sync, EngineFailure (after a checkpoint) when servers fail for good.
+    when trainer and engine disagree after a sync, EngineFailure (after a checkpoint) when servers fail for good,
+    DivergenceError when the weights are no longer finite.
     """
     began = time.monotonic()
     check_heldout(config, dev, rows)

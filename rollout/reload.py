@@ -150,33 +150,29 @@ def _copied_layers(model: Any) -> list[Any]:
     return [module for module in model.modules() if {"w13_weight", "sinks"} & set(module._parameters)]
 
 
-def pack_tied_heads(model: Any) -> int:
-    """Pack output heads that share their weight with the embedding again; returns how many.
+def pack_tied_heads(model: Any) -> None:
+    """Pack output heads that share their weight with the embedding again.
 
     On a CPU vLLM multiplies with a packed copy of the head. A tied head has no weights of its own in a checkpoint, so
     a reload passes it over, and the copy keeps the old values.
     """
     heads = [module for module in model.modules() if hasattr(module, "cpu_linear") and hasattr(module, "tie_weights")]
     shared = [id(m.weight) for m in model.modules() if hasattr(m, "cpu_linear") and m not in heads]
-    tied = [head for head in heads if id(head.weight) in shared]
-    for head in tied:
-        head.quant_method.process_weights_after_loading(head)
-    return len(tied)
+    for head in heads:
+        if id(head.weight) in shared:
+            head.quant_method.process_weights_after_loading(head)
 
 
-def reset_moe_kernels(model: Any) -> int:
+def reset_moe_kernels(model: Any) -> None:
     """Forget every built MoE kernel, so that loading weights builds it from the new ones.
 
     On a CPU vLLM 0.31 prepares expert weights only while `moe_kernel` is None and skips it on later loads, without a
     word (UnquantizedFusedMoEMethod). On a GPU the kernel holds references and is cheap to rebuild, but captured CUDA
     graphs hold addresses, so there it is left alone.
     """
-    count = 0
     for module in model.modules():
         method = getattr(module, "quant_method", None)
         if getattr(method, "moe_kernel", None) is None:
             continue
         if next((p.device.type for p in module.parameters()), "cpu") == "cpu":
             method.moe_kernel = None
-            count += 1
-    return count

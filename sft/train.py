@@ -109,7 +109,8 @@ def train_sft(
     Checkpoints go to `scratch`; a call that finds one there goes on from it and ends with the same weights and numbers
     as an uninterrupted run: `resumed(step)` gives the lines logged up to then. `say` takes warnings. Returns steps,
     rows, too_long, tokens (completion tokens in one epoch), loss and accuracy (last logged), max_vio (of a MoE),
-    seconds. SampleError, LoraError or RouterError, with one line, where data or settings do not fit the model.
+    seconds. SampleError, LoraError or RouterError, with one line, where data or settings do not fit the model;
+    DivergenceError where training has spoilt it.
     """
     if config.rehearsal == "logits" and int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise SampleError("sft: rehearsal: logits is for one process, not weighed over several: use rehearsal: tokens")
