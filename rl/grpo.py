@@ -97,9 +97,8 @@ def train_grpo(
     default one is made. Returns steps, samples, tokens, seconds, canary gap, reward, accuracy, length of the first and
     last tenth (`reward_first`, ...), with `dev` heldout_*, best_step, hacking_alarm.
 
-    Raises GrpoError, LoraError or RouterError with one line where data, model and settings do not fit, CanaryFailure
-    when trainer and engine disagree after a sync, EngineFailure (after a checkpoint) when servers fail for good,
-    DivergenceError when the weights are no longer finite.
+    Raises, in one line: GrpoError, LoraError, RouterError (data, model, settings do not fit), DivergenceError (weights
+    no longer finite), CanaryFailure (disagreement after a sync), EngineFailure (after a checkpoint; servers failed).
     """
     began = time.monotonic()
     check_heldout(config, dev, rows)
